@@ -1,0 +1,66 @@
+"""neoscope: an interpretability and feature-extraction workbench for GPT-Neo.
+
+Names are imported when first used, so that ``import neoscope`` costs milliseconds.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from neoscope import edits as edits
+    from neoscope import organism as organism
+    from neoscope.cache import ActivationCache as ActivationCache
+    from neoscope.cache import estimate_nbytes as estimate_nbytes
+    from neoscope.config import NeoConfig as NeoConfig
+    from neoscope.errors import NeoscopeError as NeoscopeError
+    from neoscope.kv_cache import KVCache as KVCache
+    from neoscope.loading import load as load
+    from neoscope.model import HookedGPTNeo as HookedGPTNeo
+    from neoscope.tokens import Tokens as Tokens
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "ActivationCache": "neoscope.cache",
+    "HookedGPTNeo": "neoscope.model",
+    "KVCache": "neoscope.kv_cache",
+    "NeoConfig": "neoscope.config",
+    "NeoscopeError": "neoscope.errors",
+    "Tokens": "neoscope.tokens",
+    "estimate_nbytes": "neoscope.cache",
+    "load": "neoscope.loading",
+}
+_MODULES = ("contract", "edits", "organism")
+
+__all__ = [
+    "ActivationCache",
+    "HookedGPTNeo",
+    "KVCache",
+    "NeoConfig",
+    "NeoscopeError",
+    "Tokens",
+    "contract",
+    "edits",
+    "estimate_nbytes",
+    "load",
+    "organism",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used."""
+    if name in _HOMES:
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+    elif name in _MODULES:
+        value = importlib.import_module(f"neoscope.{name}")
+    else:
+        raise AttributeError(f"module 'neoscope' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,155 @@
+"""A cache on disk: one safetensors file whose header says what the tensors are, read lazily."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from neoscope import __version__
+from neoscope.cache import ActivationCache
+from neoscope.config import NeoConfig
+from neoscope.errors import CacheError
+from neoscope.files import atomic
+from neoscope.tokens import Tokens
+
+_FORMAT = 1
+_HEADER = "neoscope"
+
+
+class LazyTensors(Mapping[str, Tensor]):
+    """Tensors of a safetensors file, read when first asked for."""
+
+    def __init__(self, path: Path, stored: Mapping[str, str]) -> None:
+        """Open nothing yet.
+
+        Args:
+            path: The file.
+            stored: Site name to the name under which the file holds it.
+        """
+        self._path, self._stored = path, dict(stored)
+        self._read: dict[str, Tensor] = {}
+
+    def __getitem__(self, name: str) -> Tensor:
+        """Read one tensor."""
+        from safetensors import SafetensorError, safe_open
+
+        key = self._stored[name]
+        if key not in self._read:
+            try:
+                with safe_open(self._path, framework="pt") as file:
+                    self._read[key] = file.get_tensor(key)
+            except (SafetensorError, OSError) as error:
+                raise CacheError(f"{self._path}: cannot read {name!r}: {error}") from error
+        return self._read[key]
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over site names without reading."""
+        return iter(self._stored)
+
+    def __len__(self) -> int:
+        """Return the number of names."""
+        return len(self._stored)
+
+    def __contains__(self, name: object) -> bool:
+        """Whether a name is there, without reading."""
+        return name in self._stored
+
+
+def save(cache: ActivationCache, path: str | os.PathLike[str]) -> None:
+    """Write a cache; tensors that share memory are written once."""
+    from safetensors.torch import save_file
+
+    target = Path(path).expanduser()
+    if not target.parent.is_dir():
+        raise CacheError(f"cannot write {target}: the folder {target.parent} does not exist")
+    tensors: dict[str, Tensor] = {}
+    stored: dict[str, str] = {}
+    seen: dict[Any, str] = {}
+    for name, x in cache.items():
+        key = (x.data_ptr(), tuple(x.shape), x.stride(), x.dtype)
+        if key not in seen:
+            seen[key] = name
+            tensors[name] = x.detach().cpu().contiguous().clone()
+        stored[name] = seen[key]
+    try:
+        with atomic(target) as temporary:
+            save_file(tensors, temporary, metadata={_HEADER: json.dumps(_header(cache, stored))})
+    except OSError as error:
+        raise CacheError(f"cannot write {target}: {error.strerror or error}") from error
+
+
+def _header(cache: ActivationCache, stored: Mapping[str, str]) -> dict[str, Any]:
+    model = cache.model
+    positions: Any = cache.positions
+    if isinstance(positions, Tensor):
+        positions = positions.tolist()
+    elif isinstance(positions, slice):
+        positions = {"slice": [positions.start, positions.stop, positions.step]}
+    elif isinstance(positions, range | tuple):
+        positions = list(positions)
+    return {
+        "format": _FORMAT,
+        "version": __version__,
+        "config": dataclasses.asdict(cache.config),
+        "model": model.cfg.model_name if model is not None else cache.provenance.get("model"),
+        "fingerprint": model.fingerprint()
+        if model is not None
+        else cache.provenance.get("fingerprint"),
+        "axes": {name: cache.axes(name) for name in cache},
+        "stored": dict(stored),
+        "positions": positions,
+        "has_batch_dim": cache.has_batch_dim,
+        "tokens": None if cache.tokens is None else cache.tokens.record(),
+    }
+
+
+def load(path: str | os.PathLike[str]) -> ActivationCache:
+    """Open a cache file."""
+    from safetensors import SafetensorError, safe_open
+
+    source = Path(path).expanduser()
+    if not source.is_file():
+        raise CacheError(f"there is no cache file {source}")
+    try:
+        with safe_open(source, framework="pt") as file:
+            metadata = file.metadata() or {}
+            keys = set(file.keys())
+    except (SafetensorError, OSError) as error:
+        raise CacheError(f"{source} is damaged or no safetensors file: {error}") from error
+    if _HEADER not in metadata:
+        raise CacheError(f"{source} is a safetensors file, but not a cache that neoscope wrote")
+    try:
+        header = json.loads(metadata[_HEADER])
+        if header["format"] > _FORMAT:
+            raise CacheError(
+                f"{source} was written by neoscope {header['version']} in format {header['format']}; "
+                f"this version reads up to {_FORMAT}: upgrade neoscope"
+            )
+        missing = set(header["stored"].values()) - keys
+        if missing:
+            raise CacheError(f"{source} lacks tensors that its header names: {sorted(missing)[:5]}")
+        return _build(source, header)
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise CacheError(f"{source} has a damaged header: {error!r}") from error
+
+
+def _build(source: Path, header: Mapping[str, Any]) -> ActivationCache:
+    config = dict(header["config"])
+    config["attention_layers"] = tuple(config["attention_layers"])
+    positions = header["positions"]
+    if isinstance(positions, dict):
+        positions = slice(*positions["slice"])
+    return ActivationCache(
+        LazyTensors(source, header["stored"]),
+        NeoConfig(**config),
+        tokens=None if header["tokens"] is None else Tokens.from_record(header["tokens"]),
+        positions=positions,
+        has_batch_dim=header["has_batch_dim"],
+        provenance={key: header[key] for key in ("version", "model", "fingerprint")},
+    )

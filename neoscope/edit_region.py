@@ -1,0 +1,161 @@
+"""The part of a site that an edit touches: which heads, positions, keys and units."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from neoscope.config import NeoConfig
+from neoscope.errors import EditError, SiteError
+from neoscope.sites import SiteRef
+from neoscope.visibility import Positions, Visibility
+
+Index = int | Sequence[int] | None
+
+
+@dataclass(frozen=True)
+class Region:
+    """Selected indices of a site's axes; a selected axis stays, cut down to what was selected."""
+
+    ref: SiteRef
+    head: Index = None
+    positions: Positions = None
+    keys: Positions = None
+    unit: Index = None
+
+    def check(self, config: NeoConfig) -> None:
+        """Refuse what the site cannot have, before anything runs.
+
+        Raises:
+            SiteError: The site has no such axis, or the axis no such index.
+        """
+        axes, name = self.ref.kind.axes, self.ref.name
+        needs = {
+            "head": (self.head, "head" in axes),
+            "positions": (self.positions, "pos" in axes or "query" in axes),
+            "keys": (self.keys, "key" in axes),
+            "unit": (self.unit, axes[-1].startswith("d_")),
+        }
+        for argument, (value, possible) in needs.items():
+            if value is not None and not possible:
+                raise SiteError(f"{argument}={value!r}: site {name!r} has axes {axes}")
+        sizes = self.ref.shape(config, 1, 1)
+        _listed(self.head, config.n_heads, "head", name)
+        _listed(self.unit, sizes[-1], "unit", name)
+
+    def _selections(self, x: Tensor, visibility: Visibility) -> list[tuple[int, Tensor]]:
+        """Return (axis, index [n] or [batch, n]) of each selected axis."""
+        axes, name = self.ref.kind.axes, self.ref.name
+        found: list[tuple[int, Tensor]] = []
+        for axis, value in (("head", self.head), (axes[-1], self.unit)):
+            if value is not None:
+                at = axes.index(axis)
+                index = _listed(value, x.shape[at], axis, name)
+                found.append((at, torch.tensor(index, device=x.device)))
+        if self.positions is not None:
+            at = axes.index("query" if "query" in axes else "pos")
+            index = visibility.columns(self.positions, total=True)
+            assert index is not None
+            found.append((at, index - visibility.n_past))
+        if self.keys is not None:
+            index = visibility.columns(self.keys, axis="keys", total=True)
+            assert index is not None
+            found.append((axes.index("key"), index))
+        return found
+
+    def read(self, x: Tensor, visibility: Visibility) -> Tensor:
+        """Return the selected part of ``x``.
+
+        Positions that a KV cache holds already are not in ``x``; what is read in their place is
+        never written.
+        """
+        for axis, index in self._selections(x, visibility):
+            x = _take(x, axis, index.clamp(min=0))
+        return x
+
+    def write(self, x: Tensor, new: Tensor, visibility: Visibility) -> Tensor:
+        """Return ``x`` with its selected part replaced by ``new``; ``x`` is left as it is."""
+        return _write(x, new, self._selections(x, visibility))
+
+    def fit(self, value: Tensor, x: Tensor, visibility: Visibility, what: str) -> Tensor:
+        """Bring a value into the shape of the selected part of ``x``.
+
+        It may be shaped as the whole site, as the part, as either without the batch axis, as the
+        part without axes of which one index was selected, or be a vector along the last axis.
+        Nothing else broadcasts: a value that lands on the wrong axis is a silent error.
+
+        Raises:
+            EditError: It fits none of these.
+        """
+        value = value.to(x.device, x.dtype)
+        part = self.read(x, visibility)
+        if value.shape == x.shape:
+            return self.read(value, visibility)
+        if value.shape == x.shape[1:]:
+            return self.read(value.expand_as(x), visibility)
+        single = {at for at, index in self._selections(x, visibility) if index.shape[-1] == 1}
+        kept = tuple(n for at, n in enumerate(part.shape) if at not in single)
+        for shape in (kept, kept[1:]):
+            if value.shape == shape:
+                batch = shape is kept or (len(shape) == len(kept))
+                full = [1 if at in single else n for at, n in enumerate(part.shape)]
+                return value.reshape([*(full[:1] if batch else [1]), *full[1:]]).expand_as(part)
+        broadcasts = value.ndim == part.ndim and all(
+            a in (1, b) for a, b in zip(value.shape, part.shape, strict=True)
+        )
+        if value.ndim == 0 or value.shape in (part.shape[1:], part.shape[-1:], (1,)) or broadcasts:
+            return value.expand_as(part)
+        raise EditError(
+            f"{what} at {self.ref.name!r}: the value has shape {tuple(value.shape)}; the selected "
+            f"part has {tuple(part.shape)} (axes {self.ref.kind.axes}), the whole site {tuple(x.shape)}"
+        )
+
+
+def _listed(value: Index, size: int, axis: str, site: str) -> list[int]:
+    if value is None:
+        return []
+    listed = [value] if isinstance(value, int) else list(value)
+    for index in listed:
+        if isinstance(index, bool) or not isinstance(index, int) or not -size <= index < size:
+            raise SiteError(
+                f"{axis} {index!r} does not exist at site {site!r}, which has {size} "
+                f"(0 to {size - 1})"
+            )
+    return [index % size for index in listed]
+
+
+def _expand(index: Tensor, x: Tensor, axis: int) -> Tensor:
+    """Bring a per-row index [batch, n] into the shape that gather and scatter want."""
+    shape = [1] * x.ndim
+    shape[0], shape[axis] = index.shape
+    sizes = list(x.shape)
+    sizes[axis] = index.shape[1]
+    return index.view(shape).expand(sizes)
+
+
+def _take(x: Tensor, axis: int, index: Tensor) -> Tensor:
+    if index.ndim == 1:
+        return x.index_select(axis, index)
+    return x.gather(axis, _expand(index, x, axis))
+
+
+def _write(x: Tensor, new: Tensor, selections: Sequence[tuple[int, Tensor]]) -> Tensor:
+    if not selections:
+        return new.expand_as(x)
+    (axis, index), rest = selections[0], selections[1:]
+    safe = index.clamp(min=0)
+    inner = _write(_take(x, axis, safe), new, rest)
+    if index.ndim == 1:
+        return x.index_copy(axis, index, inner)
+    if not bool((index < 0).any()):
+        return x.scatter(axis, _expand(index, x, axis), inner)
+    for column in range(index.shape[1]):
+        # Some rows hold this position in the KV cache: they keep what they have.
+        one = _expand(safe[:, column : column + 1], x, axis)
+        inside = _expand(index[:, column : column + 1] >= 0, x, axis)
+        value = torch.where(inside, inner.narrow(axis, column, 1), x.gather(axis, one))
+        x = x.scatter(axis, one, value)
+    return x

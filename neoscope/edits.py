@@ -1,0 +1,303 @@
+"""What may be done at a site: edits are values passed to a run, never state left on the model.
+
+An :class:`Edit` names a site, which part of it (heads, positions, keys, units) and what to do there.
+``model.run_with_edits(x, [ablate("z", layer=2, head=1)])`` applies it to one run;
+``with model.edits(...)`` to all runs inside the ``with``. Several edits of one site apply in order,
+after any hooks there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace as _replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from neoscope.cache import ActivationCache
+from neoscope.config import NeoConfig
+from neoscope.edit_region import Index, Region
+from neoscope.errors import EditError
+from neoscope.run import EditFunction, switch_names
+from neoscope.sites import SiteRef, select, switched_off
+from neoscope.visibility import Positions, Visibility
+
+
+@dataclass(frozen=True)
+class Here:
+    """What an edit sees when its site is reached."""
+
+    whole: Tensor
+    """The site's tensor."""
+    region: Region
+    visibility: Visibility
+
+    @property
+    def part(self) -> Tensor:
+        """The selected part; a selected axis stays, cut down to what was selected."""
+        return self.region.read(self.whole, self.visibility)
+
+    @property
+    def ref(self) -> SiteRef:
+        """The site."""
+        return self.region.ref
+
+    def fit(self, value: Tensor | ActivationCache | float, what: str) -> Tensor:
+        """Bring a number, a tensor, or this site of a cache into the shape of the part."""
+        if isinstance(value, int | float):
+            return torch.full_like(self.part, value)
+        tensor = value if isinstance(value, Tensor) else value[self.ref.name]
+        return self.region.fit(tensor, self.whole, self.visibility, what)
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One change of one site in one or more layers. Make one with the functions of this module."""
+
+    site: str
+    """Short or full name."""
+    layer: Index
+    """One layer, several, or None for all (or for a model-wide site)."""
+    change: Callable[[Here], Tensor]
+    """From what is there to what replaces the selected part."""
+    label: str = "edit"
+    head: Index = None
+    positions: Positions = None
+    """Positions of each text; padding does not count, -1 is the last real token."""
+    keys: Positions = None
+    """Positions on the key axis of scores and patterns."""
+    unit: Index = None
+    """Indices of the last axis: neurons of ``post``, dimensions of the stream."""
+
+    def __repr__(self) -> str:
+        """Return the call that makes it, as far as it can be shown."""
+        parts = [repr(self.site)]
+        for name in ("layer", "head", "positions", "keys", "unit"):
+            value = getattr(self, name)
+            if value is not None:
+                parts.append(f"{name}={value!r}")
+        return f"{self.label}({', '.join(parts)})"
+
+
+def _edit(
+    label: str, site: str, layer: Index, change: Callable[[Here], Tensor], where: dict[str, Any]
+) -> Edit:
+    unknown = set(where) - {"head", "positions", "keys", "unit"}
+    if unknown:
+        raise EditError(
+            f"{label}({site!r}) does not take {', '.join(sorted(unknown))}; it takes site, layer, "
+            "head, positions, keys and unit beside its own arguments"
+        )
+    return _replace(Edit(site, layer, change, label), **where)
+
+
+def transform(
+    site: str, layer: Index = None, *, function: Callable[[Tensor], Tensor], **where: Any
+) -> Edit:
+    """Replace the selected part ``x`` by ``function(x)``.
+
+    Args:
+        site: Short or full name.
+        layer: One layer, several, or None for all.
+        function: Takes and returns the site's tensor, selected axes cut down to what was selected.
+        where: ``head``, ``positions``, ``keys``, ``unit``; each an int, several, or None for all.
+    """
+    return _edit("transform", site, layer, lambda here: function(here.part), where)
+
+
+def replace(
+    site: str, layer: Index = None, value: Tensor | ActivationCache | float | None = None, **where: Any
+) -> Edit:
+    """Put ``value`` there: a number, a tensor, or the same site of a cache.
+
+    Args:
+        site: Short or full name.
+        layer: One layer, several, or None for all.
+        value: A tensor shaped as the whole site, as the selected part (with or without batch and
+            single selected axes), or a vector along the last axis. From a cache, the same site,
+            layer and part is taken.
+        where: ``head``, ``positions``, ``keys``, ``unit``.
+
+    Raises:
+        EditError: There is no value; when it runs, that it fits nowhere.
+    """
+    if value is None:
+        raise EditError(f"replace({site!r}, layer={layer!r}) needs a value")
+    return _edit("replace", site, layer, lambda here: here.fit(value, "replace"), where)
+
+
+def add(site: str, layer: Index = None, value: Tensor | float = 0.0, **where: Any) -> Edit:
+    """Add ``value``, a number or a tensor as for :func:`replace`."""
+    return _edit("add", site, layer, lambda here: here.part + here.fit(value, "add"), where)
+
+
+def scale(site: str, layer: Index = None, factor: float = 1.0, **where: Any) -> Edit:
+    """Multiply by ``factor``."""
+    return _edit("scale", site, layer, lambda here: here.part * factor, where)
+
+
+def ablate(site: str, layer: Index = None, head: Index = None, **where: Any) -> Edit:
+    """Put zero there.
+
+    Example:
+        >>> ablate("z", layer=2, head=1)
+        ablate('z', layer=2, head=1)
+    """
+    return _edit(
+        "ablate", site, layer, lambda here: torch.zeros_like(here.part), where | {"head": head}
+    )
+
+
+def steer(
+    site: str, layer: Index = None, vector: Tensor | None = None, scale: float = 1.0, **where: Any
+) -> Edit:
+    """Add ``scale * vector`` at every (or the given) position.
+
+    Args:
+        site: Usually ``"resid_post"``.
+        layer: One layer, several, or None for all.
+        vector: The direction, [d_model] (or as long as the site's last axis); it is not normalised.
+        scale: How much of it.
+        where: ``positions``, ``head``, ``unit``.
+
+    Raises:
+        EditError: There is no vector; when it runs, that it fits nowhere.
+    """
+    if vector is None:
+        raise EditError(f"steer({site!r}, layer={layer!r}) needs a vector")
+    step = vector * scale
+    return _edit("steer", site, layer, lambda here: here.part + here.fit(step, "steer"), where)
+
+
+def mean_ablate(
+    site: str,
+    layer: Index = None,
+    head: Index = None,
+    *,
+    reference: ActivationCache | Tensor | None = None,
+    **where: Any,
+) -> Edit:
+    """Put the mean over rows and real positions there.
+
+    Args:
+        site: Short or full name of a site with a position axis.
+        layer: One layer, several, or None for all.
+        head: One head, several, or None for all.
+        reference: A cache to average; or a tensor, the mean itself; None averages the run's own
+            rows and real positions.
+        where: ``positions``, ``unit``.
+    """
+
+    def change(here: Here) -> Tensor:
+        if isinstance(reference, Tensor):
+            return here.fit(reference, "mean_ablate")
+        if reference is None:
+            mask = here.visibility.mask
+            real = None if mask is None else mask[:, here.visibility.n_past :]
+            mean = mean_over_tokens(here.whole, here.ref, real)
+        else:
+            source = reference[here.ref.name].to(here.whole.device, here.whole.dtype)
+            tokens = reference.tokens if reference.positions is None else None
+            mean = mean_over_tokens(source, here.ref, None if tokens is None else tokens.mask)
+        return here.region.read(mean.expand_as(here.whole), here.visibility)
+
+    return _edit("mean_ablate", site, layer, change, where | {"head": head})
+
+
+def mean_over_tokens(x: Tensor, ref: SiteRef, real: Tensor | None) -> Tensor:
+    """Mean over rows and real positions; both axes stay, of length one.
+
+    Raises:
+        EditError: The site has no position axis.
+    """
+    if "pos" not in ref.kind.axes:
+        raise EditError(f"mean_ablate: site {ref.name!r} has no position axis to average over")
+    if real is None:
+        return x.mean(dim=(0, 1), keepdim=True)
+    weight = real.to(x.device, x.dtype).view(*real.shape, *[1] * (x.ndim - 2))
+    return (x * weight).sum((0, 1), keepdim=True) / weight.sum()
+
+
+def resample(
+    site: str,
+    layer: Index = None,
+    head: Index = None,
+    *,
+    reference: ActivationCache | None = None,
+    seed: int = 0,
+    **where: Any,
+) -> Edit:
+    """Put another row's values there (resampling ablation, Chan et al. 2022).
+
+    Args:
+        site: Short or full name.
+        layer: One layer, several, or None for all.
+        head: One head, several, or None for all.
+        reference: A cache of equally long texts to draw rows from; None draws from the run's own
+            batch, every row from one that is not itself.
+        seed: Fixes the draw; layers and sites of one call draw the same rows.
+        where: ``positions``, ``keys``, ``unit``.
+    """
+
+    def change(here: Here) -> Tensor:
+        drawn = _other_rows(here.whole, here.ref, reference, seed)
+        return here.region.read(drawn, here.visibility)
+
+    return _edit("resample", site, layer, change, where | {"head": head})
+
+
+def _other_rows(x: Tensor, ref: SiteRef, reference: ActivationCache | None, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    rows = x.shape[0]
+    if reference is None:
+        if rows < 2:
+            raise EditError(f"resample at {ref.name!r} needs two rows or more, or a reference cache")
+        order = torch.randperm(rows, generator=generator)
+        source = torch.empty_like(order)
+        source[order] = order.roll(1)
+        return x[source.to(x.device)]
+    pool = reference[ref.name].to(x.device, x.dtype)
+    if pool.shape[1:] != x.shape[1:]:
+        raise EditError(
+            f"resample at {ref.name!r}: a row of the reference holds {tuple(pool.shape[1:])}, one of "
+            f"the run {tuple(x.shape[1:])}; give texts of equal length"
+        )
+    return pool[torch.randint(len(pool), (rows,), generator=generator).to(x.device)]
+
+
+def compile_edits(
+    edits: Sequence[Edit], config: NeoConfig, switches: frozenset[str]
+) -> dict[str, list[EditFunction]]:
+    """Return, for each full site name, the functions to apply there, in order.
+
+    Raises:
+        SiteError: A site, layer, head or unit does not exist, or the site is switched off.
+        EditError: Something that is no edit was given.
+    """
+    compiled: dict[str, list[EditFunction]] = {}
+    for edit in edits:
+        if not isinstance(edit, Edit):
+            raise EditError(f"{edit!r} is no edit; make one with neoscope.edits.ablate and others")
+        for ref in select(config, edit.site, edit.layer, switches=switch_names()):
+            if ref.kind.switch is not None and ref.kind.switch not in switches:
+                raise switched_off(ref)
+            region = Region(ref, edit.head, edit.positions, edit.keys, edit.unit)
+            region.check(config)
+            compiled.setdefault(ref.name, []).append(_bind(edit, region))
+    return compiled
+
+
+def _bind(edit: Edit, region: Region) -> EditFunction:
+    def apply(x: Tensor, visibility: Visibility) -> Tensor:
+        here = Here(x, region, visibility)
+        new, part = edit.change(here), here.part
+        if not isinstance(new, Tensor) or new.shape != part.shape:
+            found = tuple(new.shape) if isinstance(new, Tensor) else type(new).__name__
+            raise EditError(
+                f"{edit!r} at {region.ref.name!r} gave {found}; the selected part has shape "
+                f"{tuple(part.shape)}"
+            )
+        return region.write(x, new.to(x.dtype), visibility)
+
+    return apply

@@ -1,0 +1,77 @@
+"""Every error a user of neoscope can meet, in one small tree.
+
+::
+
+    NeoscopeError
+    ├── CheckpointError   a checkpoint that cannot be found, read or trusted
+    │   ├── ConfigError   its config.json is not a usable GPT-Neo configuration
+    │   └── WeightsError  its weights are missing, extra, misshapen, damaged or unsafe
+    ├── TokenizationError text, tokens or a mask that the model cannot take
+    ├── SiteError         a site, layer, head or position that does not exist or cannot be honoured
+    ├── EditError         an edit whose value does not fit its site
+    ├── CacheError        a cache that cannot be read, written or asked for that
+    ├── ContractError     a model that breaks the site contract
+    └── MissingExtraError an optional part is not installed; the message says which pip command to run
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class NeoscopeError(Exception):
+    """Base of all errors that neoscope raises on purpose."""
+
+
+class CheckpointError(NeoscopeError):
+    """A checkpoint could not be found or read."""
+
+
+class ConfigError(CheckpointError, ValueError):
+    """A configuration does not describe a GPT-Neo that can be built."""
+
+
+class WeightsError(CheckpointError):
+    """Weights are missing, unexpected, misshapen, damaged, not finite or unsafe to load."""
+
+
+class TokenizationError(NeoscopeError, ValueError):
+    """Text, token ids or an attention mask cannot be fed to the model."""
+
+
+class SiteError(NeoscopeError, KeyError, ValueError):
+    """A site, layer, head or position does not exist, or is switched off."""
+
+    def __str__(self) -> str:
+        """Return the plain message: KeyError would print its repr."""
+        return str(self.args[0]) if self.args else ""
+
+
+class EditError(NeoscopeError, ValueError):
+    """An edit's value, shape or target does not fit the site it is meant for."""
+
+
+class CacheError(NeoscopeError, ValueError):
+    """A cache file is damaged, or a cache was asked for something it cannot give."""
+
+
+class ContractError(NeoscopeError):
+    """A model does not honour the site contract."""
+
+
+class MissingExtraError(NeoscopeError, ImportError):
+    """An optional dependency is needed and not installed."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the known name closest to ``name``, or ``""``."""
+    match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {match[0]!r}?" if match else ""
+
+
+def missing_extra(module: str, extra: str) -> MissingExtraError:
+    """Return the error that tells how to install the extra which holds ``module``."""
+    return MissingExtraError(
+        f"{module} is not installed; it comes with an extra: pip install 'neoscope[{extra}]'"
+    )

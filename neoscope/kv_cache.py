@@ -1,0 +1,93 @@
+"""Keys and values of the tokens already seen, so that generation does not compute them again."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from neoscope.errors import TokenizationError
+
+KeysOrValues = Float[Tensor, "batch head key d_head"]
+
+
+class KVCache:
+    """Grows by doubling; one pair of buffers a layer.
+
+    Example:
+        >>> import neoscope as ns
+        >>> model = ns.HookedGPTNeo.from_config(
+        ...     ns.NeoConfig(n_layers=2, d_model=8, n_heads=2, n_ctx=16, d_vocab=10))
+        >>> past = ns.KVCache()
+        >>> _ = model([[1, 2, 3]], past=past)
+        >>> model([[4]], past=past).shape, past.length
+        (torch.Size([1, 1, 10]), 4)
+    """
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        self.length = 0
+        self.mask: Bool[Tensor, "batch key"] | None = None
+        """True where a cached token is real; None when all are."""
+        self._keys: list[Tensor] = []
+        self._values: list[Tensor] = []
+
+    @property
+    def batch(self) -> int | None:
+        """Rows, or None while empty."""
+        return self._keys[0].shape[0] if self._keys else None
+
+    def full_mask(
+        self, new: Bool[Tensor, "batch query"] | None, batch: int, n_query: int
+    ) -> Bool[Tensor, "batch key"] | None:
+        """Join the cached mask with that of the new tokens.
+
+        Raises:
+            TokenizationError: The batch is not the cached one.
+        """
+        if self.batch is not None and self.batch != batch:
+            raise TokenizationError(
+                f"the KV cache holds {self.batch} rows, but {batch} rows of new tokens came"
+            )
+        if self.mask is None and new is None:
+            return None
+        if new is None:
+            assert self.mask is not None
+            new = torch.ones(batch, n_query, dtype=torch.bool, device=self.mask.device)
+        past = self.mask
+        if past is None:
+            past = torch.ones(batch, self.length, dtype=torch.bool, device=new.device)
+        return torch.cat([past, new], dim=1)
+
+    def append(
+        self, layer: int, key: KeysOrValues, value: KeysOrValues
+    ) -> tuple[KeysOrValues, KeysOrValues]:
+        """Add new keys and values of one layer; return those of all tokens so far."""
+        if torch.is_grad_enabled() and (key.requires_grad or value.requires_grad):
+            return self._append_with_grad(layer, key, value)
+        end = self.length + key.shape[2]
+        for buffers, new in ((self._keys, key), (self._values, value)):
+            if layer == len(buffers):
+                buffers.append(new.new_empty((*new.shape[:2], max(end, 16), new.shape[3])))
+            if buffers[layer].shape[2] < end:
+                old = buffers[layer]
+                grown = new.new_empty((*new.shape[:2], max(end, 2 * old.shape[2]), new.shape[3]))
+                grown[:, :, : self.length] = old[:, :, : self.length]
+                buffers[layer] = grown
+            buffers[layer][:, :, self.length : end] = new
+        return self._keys[layer][:, :, :end], self._values[layer][:, :, :end]
+
+    def _append_with_grad(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        out = []
+        for buffers, new in ((self._keys, key), (self._values, value)):
+            if layer == len(buffers):
+                buffers.append(new)
+            else:
+                buffers[layer] = torch.cat([buffers[layer][:, :, : self.length], new], dim=2)
+            out.append(buffers[layer])
+        return out[0], out[1]
+
+    def advance(self, n_query: int, mask: Bool[Tensor, "batch key"] | None) -> None:
+        """Count the new tokens as seen, once every layer has appended them."""
+        self.length += n_query
+        self.mask = mask

@@ -1,0 +1,3 @@
+"""Models whose inner workings are known, compiled by hand or trained here."""
+
+__all__ = ["compiled"]

@@ -1,0 +1,199 @@
+"""What one forward carries along: edits to make, tensors to record, and where to stop.
+
+Nothing here is global: two runs of one model do not see each other's edits or records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from transformer_lens.hook_points import HookPoint
+
+from neoscope.errors import EditError, SiteError
+from neoscope.sites import BY_SHORT, SiteRef
+from neoscope.visibility import Positions, Visibility
+
+EditFunction = Callable[[Tensor, Visibility], Tensor]
+
+
+class Site(HookPoint):  # type: ignore[misc]  # transformer_lens ships no types
+    """A hook point whose hooks may write in place without touching anything but their own site.
+
+    TransformerLens's patching functions write in place; a tensor that a hook sees may be shared
+    with a cache, with the residual stream or with its sisters q, k and v.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return a copy: this is only called when a hook is there to see it."""
+        return x.clone()
+
+    @property
+    def hooked(self) -> bool:
+        """Whether any torch or TransformerLens hook sits here."""
+        return bool(
+            self._forward_hooks
+            or self._backward_hooks
+            or self._forward_pre_hooks
+            or self._backward_pre_hooks
+        )
+
+
+class StopForward(Exception):  # noqa: N818  # control flow, not an error
+    """Raised at the last site anyone wanted."""
+
+
+@dataclass
+class Recorder:
+    """Keeps what it sees at the wanted sites.
+
+    A kept tensor is never written to again: whoever may write (a hook, an edit) writes into a copy.
+    """
+
+    wanted: Mapping[str, SiteRef]
+    positions: Positions = None
+    """Positions of each text (padding does not count), on the pos or query axis."""
+    columns: slice | None = None
+    """TransformerLens's ``pos_slice``: columns of the batch, padding counted."""
+    device: torch.device | None = None
+    dtype: torch.dtype | None = None
+    keep_graph: bool = False
+    """Keep tensors attached, so that gradients can be asked for."""
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    live: dict[str, Tensor] = field(default_factory=dict)
+    _previous: tuple[Tensor, Tensor] | None = None
+
+    def see(self, name: str, x: Tensor, visibility: Visibility) -> None:
+        """Keep ``x`` if ``name`` is wanted."""
+        ref = self.wanted.get(name)
+        if ref is None:
+            return
+        if self.keep_graph:
+            if not x.requires_grad and x.is_leaf:
+                x.requires_grad_(True)
+            self.live[name] = x
+        if self._previous is not None and self._previous[0] is x:
+            # One block's resid_post is the next one's resid_pre: keep it once.
+            self.tensors[name] = self._previous[1]
+            return
+        self.tensors[name] = self._select(ref, x.detach(), visibility)
+        self._previous = (x, self.tensors[name])
+
+    def add_gradients(self, loss: object) -> None:
+        """Record the gradient of a scalar loss at every live site, as ``name + "_grad"``.
+
+        Raises:
+            EditError: The loss is no scalar.
+        """
+        if not isinstance(loss, Tensor) or loss.numel() != 1:
+            raise EditError("incl_bwd=True needs a scalar to differentiate: use return_type='loss'")
+        names = list(self.live)
+        grads = torch.autograd.grad(
+            loss, [self.live[name] for name in names], allow_unused=True, retain_graph=True
+        )
+        for name, grad in zip(names, grads, strict=True):
+            if grad is not None:
+                self.tensors[f"{name}_grad"] = grad.detach()
+        self.live.clear()
+
+    def _select(self, ref: SiteRef, x: Tensor, visibility: Visibility) -> Tensor:
+        axis = 2 if "query" in ref.kind.axes else 1
+        if self.columns is not None:
+            x = x[(slice(None),) * axis + (self.columns,)]
+        index = visibility.columns(self.positions)
+        if index is not None:
+            shape = [1] * x.ndim
+            shape[0], shape[axis] = index.shape
+            sizes = list(x.shape)
+            sizes[axis] = index.shape[1]
+            x = x.gather(axis, index.view(shape).expand(sizes))
+        if not self._whole_storage(ref, x):
+            x = x.clone()
+        return x.to(device=self.device or x.device, dtype=self.dtype or x.dtype)
+
+    def _whole_storage(self, ref: SiteRef, x: Tensor) -> bool:
+        """Whether keeping ``x`` keeps little else alive: q, k and v share one storage."""
+        if x.untyped_storage().nbytes() <= x.numel() * x.element_size():
+            return True
+        sisters = (ref.name[: -len(ref.kind.short)] + s for s in ("q", "k", "v"))
+        return ref.kind.short in ("q", "k", "v") and all(s in self.wanted for s in sisters)
+
+
+@dataclass
+class Run:
+    """The state of one forward."""
+
+    visibility: Visibility
+    switches: frozenset[str] = frozenset()
+    edits: Mapping[str, Sequence[EditFunction]] = field(default_factory=dict)
+    recorder: Recorder | None = None
+    last: str | None = None
+    """Name of the site after which nobody wants anything; None runs to the end."""
+
+    def __post_init__(self) -> None:
+        """Note whether sites have anything to do beyond torch hooks."""
+        self._busy = bool(self.edits) or self.recorder is not None or self.last is not None
+
+    def writes(self, site: Site) -> bool:
+        """Whether what flows on from the site may differ from what came, or carries a gradient."""
+        if site.hooked or site.name in self.edits:
+            return True
+        recorder = self.recorder
+        return recorder is not None and recorder.keep_graph and site.name in recorder.wanted
+
+    def looks(self, *sites: Site) -> bool:
+        """Whether anyone hooks, edits, records or stops at one of the sites."""
+        return any(
+            site.hooked
+            or (self._busy and (site.name in self.edits or site.name == self.last))
+            or (self.recorder is not None and site.name in self.recorder.wanted)
+            for site in sites
+        )
+
+    def require(self, site: Site, switch: str) -> None:
+        """Refuse a site that someone looks at while its switch is off.
+
+        Raises:
+            SiteError: Says how to switch it on.
+        """
+        if switch not in self.switches:
+            raise SiteError(
+                f"site {site.name!r} is switched off; call model.set_{switch}(True) first"
+            )
+
+    def tap(self, site: Site, x: Tensor) -> Tensor:
+        """Pass ``x`` through a site: hooks first, then edits in order, then the record.
+
+        Raises:
+            EditError: A hook or an edit returned another shape, or no tensor.
+        """
+        if site.hooked:
+            x = self._checked(site, x, site(x), "hook")
+        if not self._busy:
+            return x
+        name = str(site.name)
+        for edit in self.edits.get(name, ()):
+            x = self._checked(site, x, edit(x, self.visibility), "edit")
+        if self.recorder is not None:
+            self.recorder.see(name, x, self.visibility)
+        if name == self.last:
+            raise StopForward
+        return x
+
+    @staticmethod
+    def _checked(site: Site, before: Tensor, after: object, what: str) -> Tensor:
+        if not isinstance(after, Tensor):
+            raise EditError(f"the {what} at {site.name!r} returned {type(after).__name__}, no tensor")
+        if after.shape != before.shape:
+            raise EditError(
+                f"the {what} at {site.name!r} returned shape {tuple(after.shape)}; the site holds "
+                f"{tuple(before.shape)}"
+            )
+        return after
+
+
+def switch_names() -> frozenset[str]:
+    """Names of all ``cfg`` switches that bring optional sites into being."""
+    return frozenset(kind.switch for kind in BY_SHORT.values() if kind.switch is not None)

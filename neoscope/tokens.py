@@ -1,0 +1,277 @@
+"""Text to token ids, and the record of how: ids, mask, offsets, what was added, what was cut."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from neoscope.errors import TokenizationError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Side = Literal["left", "right"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Tokens:
+    """A tokenized batch and everything there is to know about how it came to be."""
+
+    ids: Int[Tensor, "batch pos"]
+    mask: Bool[Tensor, "batch pos"]
+    """True where a token is real, False where it is padding."""
+    strings: tuple[tuple[str, ...], ...] = ()
+    """What each real token stands for in its text, row by row."""
+    offsets: tuple[tuple[tuple[int, int], ...], ...] = ()
+    """Characters [start, stop) of the text for each real token; (0, 0) for an added one."""
+    texts: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
+    """Special tokens put before each text because they were asked for; never silently."""
+    truncated: tuple[int, ...] = ()
+    """Tokens cut from each text."""
+    padding_side: Side = "right"
+
+    @property
+    def lengths(self) -> list[int]:
+        """Real tokens of each row."""
+        return [int(n) for n in self.mask.sum(1)]
+
+    def rows(self, index: slice | Sequence[int]) -> Tokens:
+        """Return the record of some rows."""
+        picked = range(len(self.ids))[index] if isinstance(index, slice) else index
+
+        def take(items: tuple[Any, ...]) -> tuple[Any, ...]:
+            return tuple(items[i] for i in picked) if items else ()
+
+        return dataclasses.replace(
+            self,
+            ids=self.ids[list(picked)],
+            mask=self.mask[list(picked)],
+            strings=take(self.strings),
+            offsets=take(self.offsets),
+            texts=take(self.texts),
+            truncated=take(self.truncated),
+        )
+
+    def to(self, device: torch.device | str) -> Tokens:
+        """Return the same record with ids and mask on ``device``."""
+        return dataclasses.replace(self, ids=self.ids.to(device), mask=self.mask.to(device))
+
+    def record(self) -> dict[str, Any]:
+        """Return what a cache file keeps of it, as plain JSON values."""
+        return {
+            "ids": self.ids.tolist(),
+            "mask": None if bool(self.mask.all()) else self.mask.int().tolist(),
+            "strings": self.strings,
+            "offsets": self.offsets,
+            "texts": self.texts,
+            "added": self.added,
+            "truncated": self.truncated,
+            "padding_side": self.padding_side,
+        }
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> Tokens:
+        """Rebuild from :meth:`record`."""
+        ids = torch.tensor(record["ids"], dtype=torch.long)
+        mask = record["mask"]
+        return cls(
+            ids=ids,
+            mask=torch.ones_like(ids, dtype=torch.bool) if mask is None else torch.tensor(mask) > 0,
+            strings=tuple(tuple(row) for row in record["strings"]),
+            offsets=tuple(tuple((int(a), int(b)) for a, b in row) for row in record["offsets"]),
+            texts=tuple(record["texts"]),
+            added=tuple(record["added"]),
+            truncated=tuple(record["truncated"]),
+            padding_side=record["padding_side"],
+        )
+
+
+def tokenize(
+    tokenizer: PreTrainedTokenizerBase,
+    text: str | Sequence[str],
+    *,
+    n_ctx: int,
+    prepend_bos: bool = False,
+    padding_side: Side = "right",
+    truncate: bool = False,
+) -> Tokens:
+    """Tokenize texts into one padded batch.
+
+    Args:
+        tokenizer: A transformers tokenizer.
+        text: One text or several.
+        n_ctx: Longest allowed number of tokens.
+        prepend_bos: Put the tokenizer's beginning-of-text token first; GPT-Neo was trained without.
+        padding_side: Where shorter texts are filled up; the model gives the same numbers for both.
+        truncate: Cut what is longer than ``n_ctx``, on the right; the record counts what was cut.
+
+    Raises:
+        TokenizationError: No text, an empty text, a text that is too long, or not a string.
+    """
+    texts = [text] if isinstance(text, str) else list(text)
+    if not texts:
+        raise TokenizationError("no text was given: the list is empty")
+    for row, item in enumerate(texts):
+        if not isinstance(item, str):
+            raise TokenizationError(f"text {row} is {type(item).__name__}, not a string: {item!r}")
+    bos = _bos(tokenizer) if prepend_bos else None
+    fast = bool(getattr(tokenizer, "is_fast", False))
+    encoded = tokenizer(
+        texts, add_special_tokens=False, return_offsets_mapping=fast, verbose=False
+    )
+    rows = [list(ids) for ids in encoded["input_ids"]]
+    spans = [[(int(a), int(b)) for a, b in row] for row in encoded["offset_mapping"]] if fast else []
+    room = n_ctx - (bos is not None)
+    cut = [max(0, len(ids) - room) for ids in rows]
+    for row, ids in enumerate(rows):
+        if not ids and bos is None:
+            raise TokenizationError(
+                f"text {row} is empty: {texts[row]!r} gives no tokens; give at least one, or "
+                "prepend_bos=True"
+            )
+        if cut[row] and not truncate:
+            raise TokenizationError(
+                f"text {row} has {len(ids) + (bos is not None)} tokens, but the model's context is "
+                f"{n_ctx}; truncate=True keeps the first {n_ctx}"
+            )
+    rows = [ids[:room] for ids in rows]
+    strings = [_strings(tokenizer, ids) for ids in rows]
+    spans = [span[:room] for span in spans]
+    if bos is not None:
+        name, index = bos
+        rows = [[index, *ids] for ids in rows]
+        strings = [[name, *row] for row in strings]
+        spans = [[(0, 0), *span] for span in spans]
+    ids, mask = _pad(rows, padding_side, _filler(tokenizer))
+    return Tokens(
+        ids=ids,
+        mask=mask,
+        strings=tuple(tuple(row) for row in strings),
+        offsets=tuple(tuple(row) for row in spans),
+        texts=tuple(texts),
+        added=(bos[0],) if bos else (),
+        truncated=tuple(cut),
+        padding_side=padding_side,
+    )
+
+
+def _strings(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> list[str]:
+    """Each token as text; a token that is part of a character shows the replacement character."""
+    return [str(tokenizer.decode([i], clean_up_tokenization_spaces=False)) for i in ids]
+
+
+def _bos(tokenizer: PreTrainedTokenizerBase) -> tuple[str, int]:
+    if tokenizer.bos_token is None or tokenizer.bos_token_id is None:
+        raise TokenizationError("prepend_bos=True, but the tokenizer has no beginning-of-text token")
+    return str(tokenizer.bos_token), int(tokenizer.bos_token_id)
+
+
+def _filler(tokenizer: PreTrainedTokenizerBase) -> int:
+    """An id for padding columns: any valid one does, since padding is masked.
+
+    A checkpoint's own pad token may lie outside its embedding, so the end-of-text token is used.
+    """
+    return int(tokenizer.eos_token_id) if isinstance(tokenizer.eos_token_id, int) else 0
+
+
+def _pad(rows: list[list[int]], side: Side, filler: int) -> tuple[Tensor, Tensor]:
+    longest = max(map(len, rows))
+    ids = torch.full((len(rows), longest), filler, dtype=torch.long)
+    mask = torch.zeros(len(rows), longest, dtype=torch.bool)
+    for i, row in enumerate(rows):
+        place = slice(0, len(row)) if side == "right" else slice(longest - len(row), longest)
+        ids[i, place] = torch.tensor(row, dtype=torch.long)
+        mask[i, place] = True
+    return ids, mask
+
+
+def from_ids(
+    ids: Tensor | Sequence[int] | Sequence[Sequence[int]],
+    mask: Tensor | Sequence[Sequence[int]] | None,
+    *,
+    d_vocab: int,
+) -> tuple[Int[Tensor, "batch pos"], Bool[Tensor, "batch pos"] | None]:
+    """Check token ids and their mask; a single row gets a batch axis.
+
+    Raises:
+        TokenizationError: Ragged lists, no tokens, not whole numbers, ids outside the vocabulary, or
+            a mask of another shape.
+    """
+    if not isinstance(ids, Tensor):
+        ids = _list_to_tensor(ids)
+    if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
+        raise TokenizationError(f"token ids must be whole numbers; found {ids.dtype}")
+    ids = ids[None] if ids.ndim == 1 else ids
+    if ids.ndim != 2 or not ids.numel():
+        raise TokenizationError(f"tokens have shape {tuple(ids.shape)}; expected [batch, pos]")
+    low, high = (int(x) for x in ids.aminmax())
+    if low < 0 or high >= d_vocab:
+        bad = low if low < 0 else high
+        row, column = (ids == bad).nonzero()[0].tolist()
+        raise TokenizationError(
+            f"token id {bad} in row {row}, column {column} is outside the vocabulary of {d_vocab}"
+        )
+    return ids.long(), check_mask(mask, ids.device)
+
+
+def check_mask(
+    mask: Tensor | Sequence[Sequence[int]] | None, device: torch.device
+) -> Bool[Tensor, "batch pos"] | None:
+    """Return a mask as booleans, or None.
+
+    Raises:
+        TokenizationError: It holds something other than 0 and 1.
+    """
+    if mask is None:
+        return None
+    mask = torch.as_tensor(mask, device=device)
+    mask = mask[None] if mask.ndim == 1 else mask
+    if mask.ndim != 2:
+        raise TokenizationError(
+            f"attention_mask has shape {tuple(mask.shape)}; expected [batch, pos]"
+        )
+    if mask.dtype != torch.bool and not bool(((mask == 0) | (mask == 1)).all()):
+        raise TokenizationError("attention_mask holds values other than 0 and 1")
+    return mask.bool()
+
+
+def _list_to_tensor(ids: Sequence[Any]) -> Tensor:
+    if len(ids) and all(isinstance(row, Sequence) and not isinstance(row, str) for row in ids):
+        lengths = sorted({len(row) for row in ids})
+        if len(lengths) > 1:
+            raise TokenizationError(
+                f"rows have between {lengths[0]} and {lengths[-1]} tokens; pad them and give an "
+                "attention_mask, or give texts"
+            )
+    try:
+        return torch.tensor(ids)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TokenizationError(f"cannot read token ids: {error}") from error
+
+
+def load_tokenizer(folder: str) -> PreTrainedTokenizerBase | None:
+    """Return the tokenizer beside a checkpoint, or None where there is none.
+
+    Raises:
+        TokenizationError: There are tokenizer files, but they cannot be read.
+    """
+    from pathlib import Path
+
+    files = ("tokenizer.json", "vocab.json", "tokenizer_config.json")
+    if not any((Path(folder) / name).is_file() for name in files):
+        return None
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True
+        )
+    except Exception as error:
+        raise TokenizationError(f"cannot read the tokenizer in {folder}: {error}") from error
+    return tokenizer

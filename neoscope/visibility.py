@@ -1,0 +1,176 @@
+"""Which keys each query may see: causal, within the window, and never padding.
+
+One rule for every path: a real query sees the real keys at or before its own position, in a local
+layer only the last ``window`` of them, itself included. Padding queries see whatever stands at or
+before their column; nothing reads them, and no row of the softmax is ever empty.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from neoscope.errors import SiteError, TokenizationError
+
+Positions = int | slice | range | list[int] | tuple[int, ...] | Tensor | None
+
+
+class Visibility:
+    """Rows, positions and mask of one forward: ``n_query`` new columns after ``n_past`` cached ones."""
+
+    def __init__(
+        self,
+        batch: int,
+        n_query: int,
+        device: torch.device,
+        *,
+        n_past: int = 0,
+        mask: Bool[Tensor, "batch key"] | None = None,
+    ) -> None:
+        """Work out positions from the mask.
+
+        Args:
+            batch: Rows.
+            n_query: Columns of the new tokens.
+            device: Where masks are made.
+            n_past: Columns that a KV cache holds already.
+            mask: True where a token is real, over past and new columns; None when all are.
+
+        Raises:
+            TokenizationError: A row has no real token.
+        """
+        self.batch, self.n_query, self.n_past, self.device = batch, n_query, n_past, device
+        self.n_key = n_past + n_query
+        self.mask = mask
+        self.right_padded = True
+        if mask is not None:
+            empty = (~mask.any(dim=1)).nonzero().flatten().tolist()
+            if empty:
+                raise TokenizationError(f"attention_mask has no real token in row(s) {empty}")
+            if bool(mask.all()):
+                self.mask = None
+            else:
+                self.right_padded = bool((mask[:, 1:] <= mask[:, :-1]).all())
+        self._masks: dict[tuple[int | None, int, int, int, int], Tensor] = {}
+
+    @property
+    def causal_only(self) -> bool:
+        """Whether plain causality (and the window) is right for every real token.
+
+        It is for right padding too, as long as the whole text is there: padding then stands only
+        to the right of every real query.
+        """
+        return self.mask is None or (self.right_padded and self.n_past == 0)
+
+    def key_positions(self) -> Int[Tensor, "batch key"]:
+        """Position in its text of every column: real tokens are counted from 0."""
+        if self.mask is None:
+            return torch.arange(self.n_key, device=self.device).expand(self.batch, -1)
+        return (self.mask.long().cumsum(1) - 1).clamp_(min=0)
+
+    def query_positions(self) -> Int[Tensor, "batch query"]:
+        """Positions of the new columns."""
+        return self.key_positions()[:, self.n_past :]
+
+    def lengths(self) -> list[int]:
+        """Real tokens of each row, past ones included."""
+        if self.mask is None:
+            return [self.n_key] * self.batch
+        return [int(n) for n in self.mask.sum(1).tolist()]
+
+    def allowed(
+        self, window: int | None, rows: tuple[int, int], columns: tuple[int, int]
+    ) -> Bool[Tensor, "rows 1 query key"]:
+        """Which of the keys ``columns`` each of the queries ``rows`` sees; True is visible.
+
+        Args:
+            window: Keys a query sees, itself included; None for all.
+            rows: First and one-past-last query, counted among the new columns.
+            columns: First and one-past-last key, counted among all columns.
+        """
+        key = (window, *rows, *columns)
+        if key not in self._masks:
+            self._masks[key] = self._allowed(window, rows, columns)
+        return self._masks[key]
+
+    def _allowed(
+        self, window: int | None, rows: tuple[int, int], columns: tuple[int, int]
+    ) -> Tensor:
+        query = torch.arange(rows[0], rows[1], device=self.device)[:, None] + self.n_past
+        key = torch.arange(columns[0], columns[1], device=self.device)[None]
+        causal = key <= query
+        near = causal if window is None else causal & (query - key < window)
+        if self.causal_only or self.mask is None:
+            return near[None, None]
+        q = slice(self.n_past + rows[0], self.n_past + rows[1])
+        k = slice(*columns)
+        position = self.key_positions()
+        # Distance in tokens, not columns: padding inside a cached text takes no place in a window.
+        distance = position[:, q, None] - position[:, None, k]
+        seen = causal & self.mask[:, None, k]
+        if window is not None:
+            seen = seen & (distance < window)
+        return torch.where(self.mask[:, q, None], seen, near)[:, None]
+
+    def columns(
+        self, positions: Positions, *, axis: str = "positions", total: bool = False
+    ) -> Int[Tensor, "batch n"] | None:
+        """Return the column of each asked-for position of each row, or None for all columns.
+
+        A position counts real tokens, so that -1 is a row's last real token on either side of
+        padding. Columns are counted among the new ones.
+
+        Args:
+            positions: An int, a slice, a list, an integer tensor [n] or [batch, n], or None.
+            axis: Named in errors.
+            total: Whether columns are counted among past and new ones (for keys).
+
+        Raises:
+            SiteError: A position does not exist in some row, or a slice selects a different number
+                of tokens in different rows.
+        """
+        if positions is None:
+            return None
+        lengths = self.lengths()
+        wanted = [self._wanted(positions, row, length, axis) for row, length in enumerate(lengths)]
+        counts = {len(w) for w in wanted}
+        if len(counts) > 1:
+            raise SiteError(
+                f"{axis}={positions!r} selects between {min(counts)} and {max(counts)} tokens in "
+                "rows of different length; name the same number of positions for every row"
+            )
+        index = torch.tensor(wanted, dtype=torch.long, device=self.device)
+        if self.mask is not None:
+            order = torch.sort((~self.mask).to(torch.int8), dim=1, stable=True).indices
+            index = order.gather(1, index)
+        if total:
+            return index
+        if bool((index < self.n_past).any()):
+            raise SiteError(
+                f"{axis}={positions!r} lies before the new tokens; the KV cache already holds it"
+            )
+        return index - self.n_past
+
+    @staticmethod
+    def _wanted(positions: Positions, row: int, length: int, axis: str) -> list[int]:
+        if isinstance(positions, slice):
+            return list(range(*positions.indices(length)))
+        if isinstance(positions, Tensor):
+            listed = positions.tolist()
+            if positions.ndim == 2:
+                listed = listed[row]
+        else:
+            listed = positions
+        if isinstance(listed, int):
+            listed = [listed]
+        out = []
+        for position in listed or ():
+            if isinstance(position, bool) or not isinstance(position, int):
+                raise SiteError(f"{axis}: {position!r} is not a whole number")
+            if not -length <= position < length:
+                raise SiteError(
+                    f"{axis}: {position} is out of range in row {row}, which has {length} tokens"
+                )
+            out.append(position % length)
+        return out
