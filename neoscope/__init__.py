@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from neoscope import edits as edits
     from neoscope import organism as organism
     from neoscope.cache import ActivationCache as ActivationCache
-    from neoscope.cache import estimate_nbytes as estimate_nbytes
+    from neoscope.cache_size import estimate_nbytes as estimate_nbytes
     from neoscope.config import NeoConfig as NeoConfig
     from neoscope.errors import NeoscopeError as NeoscopeError
     from neoscope.kv_cache import KVCache as KVCache
@@ -29,7 +29,7 @@ _HOMES = {
     "NeoConfig": "neoscope.config",
     "NeoscopeError": "neoscope.errors",
     "Tokens": "neoscope.tokens",
-    "estimate_nbytes": "neoscope.cache",
+    "estimate_nbytes": "neoscope.cache_size",
     "load": "neoscope.loading",
 }
 _MODULES = ("contract", "edits", "organism")

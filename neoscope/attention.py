@@ -92,7 +92,7 @@ class Attention(nn.Module):
         nn.init.zeros_(self.b_O)
 
     def _by_head(self, index: int) -> Float[Tensor, "head d_model d_head"]:
-        rows = self.weight_qkv.unflatten(0, (3, self.n_heads, self.d_head))[index]
+        rows: Tensor = self.weight_qkv.unflatten(0, (3, self.n_heads, self.d_head))[index]
         return rows.transpose(1, 2)
 
     @property
@@ -113,7 +113,8 @@ class Attention(nn.Module):
     @property
     def W_O(self) -> Float[Tensor, "head d_head d_model"]:  # noqa: N802
         """Output weights."""
-        return self.weight_o.T.unflatten(0, (self.n_heads, self.d_head))
+        by_head: Tensor = self.weight_o.T.unflatten(0, (self.n_heads, self.d_head))
+        return by_head
 
     def forward(
         self, stream: Stream, attn_in: Site, ln1: LayerNorm, run: Run, past: KVCache | None
@@ -139,7 +140,10 @@ class Attention(nn.Module):
         self, stream: Stream, attn_in: Site, ln1: LayerNorm, run: Run
     ) -> tuple[Tensor, Tensor, Tensor]:
         inputs = (self.hook_q_input, self.hook_k_input, self.hook_v_input)
-        for site, switch in [(attn_in, "use_attn_in"), *((s, "use_split_qkv_input") for s in inputs)]:
+        for site, switch in [
+            (attn_in, "use_attn_in"),
+            *((s, "use_split_qkv_input") for s in inputs),
+        ]:
             if run.looks(site):
                 run.require(site, switch)
         if not run.looks(attn_in, *inputs):
@@ -168,4 +172,3 @@ class Attention(nn.Module):
         scores = run.tap(self.hook_attn_scores, scores)
         pattern = run.tap(self.hook_pattern, scores.softmax(-1).to(v.dtype))
         return pattern @ v
-

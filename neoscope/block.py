@@ -17,7 +17,7 @@ Stream = Float[Tensor, "batch pos d_model"]
 
 
 class Block(nn.Module):
-    """``resid_mid = resid_pre + attn(ln1(resid_pre))``, ``resid_post = resid_mid + mlp(ln2(resid_mid))``."""
+    """``x + attn(ln1(x))``, then ``x + mlp(ln2(x))``."""
 
     hook_out_is_single_residual_stream = True
     """Tells TransformerLens's logit lens that ``resid_post`` can be unembedded directly."""

@@ -23,19 +23,31 @@ if TYPE_CHECKING:
 Key = str | tuple[str] | tuple[str, int | None] | tuple[str, int | None, str | None]
 
 _GRAD = "_grad"
-# Analysis that TransformerLens's cache has as methods; its tools call it on what run_with_cache gave.
+# Analysis that TransformerLens's cache has as methods; its tools call it on what run_with_cache
+# returned.
 _LENS_METHODS = frozenset(
-    "accumulated_resid logit_lens logit_attrs decompose_resid compute_head_results "
-    "stack_head_results stack_activation get_neuron_results stack_neuron_results "
-    "apply_ln_to_stack get_full_resid_decomposition apply_slice_to_batch_dim".split()
+    (
+        "accumulated_resid",
+        "apply_ln_to_stack",
+        "apply_slice_to_batch_dim",
+        "compute_head_results",
+        "decompose_resid",
+        "get_full_resid_decomposition",
+        "get_neuron_results",
+        "logit_attrs",
+        "logit_lens",
+        "stack_activation",
+        "stack_head_results",
+        "stack_neuron_results",
+    )
 )
 
 
 class ActivationCache(Mapping[str, Tensor]):
     """Named tensors of one run; a mapping from full site names.
 
-    ``cache["resid_post", 3]``, ``cache["resid_post", -1]``, ``cache["blocks.3.hook_resid_post"]`` and
-    ``cache["scale", 3, "ln1"]`` all work. Tensors are detached and never change.
+    ``cache["resid_post", 3]``, ``cache["resid_post", -1]``, ``cache["scale", 3, "ln1"]`` and
+    ``cache["blocks.3.hook_resid_post"]`` all work. Tensors are detached and never change.
     """
 
     def __init__(
@@ -68,7 +80,7 @@ class ActivationCache(Mapping[str, Tensor]):
         self.provenance: Mapping[str, Any] = dict(provenance or {})
         self._model = None if model is None else weakref.ref(model)
 
-    # ---- looking up ----------------------------------------------------------------------------
+    # ---- looking up ---------------------------------------------------------------------------
 
     def ref(self, key: Key) -> SiteRef:
         """Return the site that a key means.
@@ -127,9 +139,7 @@ class ActivationCache(Mapping[str, Tensor]):
         refs = (self.ref(key) for key in self._tensors if not key.endswith(_GRAD))
         return sorted(r.layer for r in refs if r.kind.short == short and r.layer is not None)
 
-    def stack(
-        self, site: str, layers: Sequence[int] | None = None
-    ) -> Float[Tensor, "layer *axes"]:
+    def stack(self, site: str, layers: Sequence[int] | None = None) -> Float[Tensor, "layer *axes"]:
         """Return a site of several layers as one tensor, layer first.
 
         Args:
@@ -151,7 +161,10 @@ class ActivationCache(Mapping[str, Tensor]):
             site: A site with a position axis, e.g. ``"resid_post"``; on patterns, the query axis.
             layer: The layer; None stacks all cached layers in front.
         """
-        if layer is None and self.ref((site, 0) if not self._global(site) else site).layer is not None:
+        if (
+            layer is None
+            and self.ref((site, 0) if not self._global(site) else site).layer is not None
+        ):
             return torch.stack([self.last(site, one) for one in self.layers(site)])
         key: Key = site if layer is None else (site, layer)
         x, axis = self[key], self.axes(key).index("query" if "query" in self.axes(key) else "pos")
@@ -175,11 +188,12 @@ class ActivationCache(Mapping[str, Tensor]):
             rows = 1 if self.tokens is None else self.tokens.ids.shape[0]
             return torch.full((rows,), n - 1)
         mask = self.tokens.mask
-        index = Visibility(*mask.shape, mask.device, mask=mask).columns(-1)
+        rows, columns = mask.shape
+        index = Visibility(rows, columns, mask.device, mask=mask).columns(-1)
         assert index is not None
         return index[:, 0]
 
-    # ---- making others ---------------------------------------------------------------------------
+    # ---- making others ------------------------------------------------------------------------
 
     def _like(self, tensors: Mapping[str, Tensor], **changes: Any) -> ActivationCache:
         fields: dict[str, Any] = {
@@ -206,7 +220,9 @@ class ActivationCache(Mapping[str, Tensor]):
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> ActivationCache:
         """Return a cache on another device or in another dtype."""
-        return self._like(self._map(lambda x: x.to(device=device or x.device, dtype=dtype or x.dtype)))
+        return self._like(
+            self._map(lambda x: x.to(device=device or x.device, dtype=dtype or x.dtype))
+        )
 
     def select(
         self, sites: str | Sequence[str] | None = None, layers: int | Sequence[int] | None = None
@@ -216,7 +232,9 @@ class ActivationCache(Mapping[str, Tensor]):
 
         refs = select(self.config, sites, layers, switches=switch_names())
         names = {ref.name for ref in refs}
-        return self._like({k: v for k, v in self._tensors.items() if k.removesuffix(_GRAD) in names})
+        return self._like(
+            {k: v for k, v in self._tensors.items() if k.removesuffix(_GRAD) in names}
+        )
 
     def rows(self, index: int | slice | Sequence[int]) -> ActivationCache:
         """Return a cache of some rows of the batch; the batch axis stays.
@@ -243,7 +261,7 @@ class ActivationCache(Mapping[str, Tensor]):
             raise CacheError(f"cannot remove the batch axis: the batch has {max(rows)} rows")
         return self._like(self._map(lambda x: x[0]), has_batch_dim=False)
 
-    # ---- size and files ----------------------------------------------------------------------------
+    # ---- size and files -----------------------------------------------------------------------
 
     @property
     def nbytes(self) -> int:
@@ -275,7 +293,7 @@ class ActivationCache(Mapping[str, Tensor]):
 
         return load(path)
 
-    # ---- TransformerLens -----------------------------------------------------------------------------
+    # ---- TransformerLens ----------------------------------------------------------------------
 
     @property
     def model(self) -> HookedGPTNeo | None:
@@ -312,7 +330,11 @@ class ActivationCache(Mapping[str, Tensor]):
     def __repr__(self) -> str:
         """Return sites, layers, shape and size on one line."""
         shapes = {len(self.layers(s)) for s in self._shorts() if not self._global(s)}
-        batch = f"{self.tokens.ids.shape[0]} x {self.tokens.ids.shape[1]} tokens, " if self.tokens else ""
+        batch = (
+            f"{self.tokens.ids.shape[0]} x {self.tokens.ids.shape[1]} tokens, "
+            if self.tokens
+            else ""
+        )
         layers = f" in up to {max(shapes)} layers" if shapes else ""
         return (
             f"ActivationCache({batch}{len(self)} tensors: {', '.join(self._shorts())}{layers}, "
@@ -321,49 +343,3 @@ class ActivationCache(Mapping[str, Tensor]):
 
     def _shorts(self) -> list[str]:
         return list(dict.fromkeys(self.ref(key).kind.short for key in self._tensors))
-
-
-def estimate_nbytes(
-    config: NeoConfig,
-    batch: int,
-    pos: int,
-    sites: str | Sequence[str] | None = None,
-    layers: int | Sequence[int] | None = None,
-    *,
-    dtype: torch.dtype = torch.float32,
-    switches: frozenset[str] = frozenset(),
-) -> int:
-    """Return the bytes that a cache of these sites would hold, before running anything.
-
-    Storages that two names share (``resid_post`` of a layer, ``resid_pre`` of the next) count once.
-
-    Args:
-        config: The model's shape.
-        batch: Rows.
-        pos: Columns.
-        sites: As for ``run_with_cache``.
-        layers: As for ``run_with_cache``.
-        dtype: What the model computes in.
-        switches: The ``cfg`` switches that are on.
-
-    Example:
-        >>> estimate_nbytes(NeoConfig(), 1, 15, "resid_post") == 12 * 15 * 768 * 4
-        True
-    """
-    refs = select(config, sites, layers, switches=switches)
-    names = {ref.name for ref in refs}
-    total = 0
-    for ref in refs:
-        if ref.kind.short == "resid_pre" and ref.layer:
-            if f"blocks.{ref.layer - 1}.hook_resid_post" in names:
-                continue
-        # A position embedding is a view of the weights; per-head inputs are views of the stream.
-        if ref.kind.short in ("pos_embed", "attn_in", "q_input", "k_input", "v_input"):
-            rows = 1 if ref.kind.short == "pos_embed" else batch
-            total += rows * pos * config.d_model * dtype.itemsize
-            continue
-        wide = ref.kind.short == "attn_scores" or ref.kind.short.endswith("scale")
-        total += ref.numel(config, batch, pos) * (4 if wide else dtype.itemsize)
-    return total
-
-

@@ -128,8 +128,8 @@ def load(path: str | os.PathLike[str]) -> ActivationCache:
         header = json.loads(metadata[_HEADER])
         if header["format"] > _FORMAT:
             raise CacheError(
-                f"{source} was written by neoscope {header['version']} in format {header['format']}; "
-                f"this version reads up to {_FORMAT}: upgrade neoscope"
+                f"{source} was written by neoscope {header['version']} in format "
+                f"{header['format']}; this one reads up to {_FORMAT}: upgrade neoscope"
             )
         missing = set(header["stored"].values()) - keys
         if missing:

@@ -96,8 +96,8 @@ def find(name_or_path: str | os.PathLike[str], *, revision: str | None = None) -
 def load_weights(checkpoint: Checkpoint, params: Mapping[str, torch.Tensor]) -> None:
     """Stream every weight of ``checkpoint`` into ``params``, in place.
 
-    At most some 16 MB of a file are resident at a time, so the peak is that of ``params``. The one
-    exception is a .bin file in the format of PyTorch before 1.6, which is first read whole.
+    At most a 32nd of a file, or 8 MB, is resident at a time, so the peak is that of ``params``. The
+    one exception is a .bin file in the format of PyTorch before 1.6, which is first read whole.
 
     Args:
         checkpoint: What ``find`` returned.

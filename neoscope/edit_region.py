@@ -57,13 +57,13 @@ class Region:
                 found.append((at, torch.tensor(index, device=x.device)))
         if self.positions is not None:
             at = axes.index("query" if "query" in axes else "pos")
-            index = visibility.columns(self.positions, total=True)
-            assert index is not None
-            found.append((at, index - visibility.n_past))
+            columns = visibility.columns(self.positions, total=True)
+            assert columns is not None
+            found.append((at, columns - visibility.n_past))
         if self.keys is not None:
-            index = visibility.columns(self.keys, axis="keys", total=True)
-            assert index is not None
-            found.append((axes.index("key"), index))
+            columns = visibility.columns(self.keys, axis="keys", total=True)
+            assert columns is not None
+            found.append((axes.index("key"), columns))
         return found
 
     def read(self, x: Tensor, visibility: Visibility) -> Tensor:
@@ -110,7 +110,7 @@ class Region:
             return value.expand_as(part)
         raise EditError(
             f"{what} at {self.ref.name!r}: the value has shape {tuple(value.shape)}; the selected "
-            f"part has {tuple(part.shape)} (axes {self.ref.kind.axes}), the whole site {tuple(x.shape)}"
+            f"part has {tuple(part.shape)}, the whole site {tuple(x.shape)} {self.ref.kind.axes}"
         )
 
 

@@ -1,6 +1,6 @@
 """What may be done at a site: edits are values passed to a run, never state left on the model.
 
-An :class:`Edit` names a site, which part of it (heads, positions, keys, units) and what to do there.
+An :class:`Edit` names a site, the part of it (heads, positions, keys, units) and what to do there.
 ``model.run_with_edits(x, [ablate("z", layer=2, head=1)])`` applies it to one run;
 ``with model.edits(...)`` to all runs inside the ``with``. Several edits of one site apply in order,
 after any hooks there.
@@ -8,76 +8,30 @@ after any hooks there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace as _replace
+from collections.abc import Callable
+from dataclasses import replace as _replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from neoscope.cache import ActivationCache
-from neoscope.config import NeoConfig
-from neoscope.edit_region import Index, Region
+from neoscope.edit import Edit, Here
+from neoscope.edit_region import Index
 from neoscope.errors import EditError
-from neoscope.run import EditFunction, switch_names
-from neoscope.sites import SiteRef, select, switched_off
-from neoscope.visibility import Positions, Visibility
+from neoscope.sites import SiteRef
 
-
-@dataclass(frozen=True)
-class Here:
-    """What an edit sees when its site is reached."""
-
-    whole: Tensor
-    """The site's tensor."""
-    region: Region
-    visibility: Visibility
-
-    @property
-    def part(self) -> Tensor:
-        """The selected part; a selected axis stays, cut down to what was selected."""
-        return self.region.read(self.whole, self.visibility)
-
-    @property
-    def ref(self) -> SiteRef:
-        """The site."""
-        return self.region.ref
-
-    def fit(self, value: Tensor | ActivationCache | float, what: str) -> Tensor:
-        """Bring a number, a tensor, or this site of a cache into the shape of the part."""
-        if isinstance(value, int | float):
-            return torch.full_like(self.part, value)
-        tensor = value if isinstance(value, Tensor) else value[self.ref.name]
-        return self.region.fit(tensor, self.whole, self.visibility, what)
-
-
-@dataclass(frozen=True)
-class Edit:
-    """One change of one site in one or more layers. Make one with the functions of this module."""
-
-    site: str
-    """Short or full name."""
-    layer: Index
-    """One layer, several, or None for all (or for a model-wide site)."""
-    change: Callable[[Here], Tensor]
-    """From what is there to what replaces the selected part."""
-    label: str = "edit"
-    head: Index = None
-    positions: Positions = None
-    """Positions of each text; padding does not count, -1 is the last real token."""
-    keys: Positions = None
-    """Positions on the key axis of scores and patterns."""
-    unit: Index = None
-    """Indices of the last axis: neurons of ``post``, dimensions of the stream."""
-
-    def __repr__(self) -> str:
-        """Return the call that makes it, as far as it can be shown."""
-        parts = [repr(self.site)]
-        for name in ("layer", "head", "positions", "keys", "unit"):
-            value = getattr(self, name)
-            if value is not None:
-                parts.append(f"{name}={value!r}")
-        return f"{self.label}({', '.join(parts)})"
+__all__ = [
+    "Edit",
+    "ablate",
+    "add",
+    "mean_ablate",
+    "replace",
+    "resample",
+    "scale",
+    "steer",
+    "transform",
+]
 
 
 def _edit(
@@ -107,7 +61,10 @@ def transform(
 
 
 def replace(
-    site: str, layer: Index = None, value: Tensor | ActivationCache | float | None = None, **where: Any
+    site: str,
+    layer: Index = None,
+    value: Tensor | ActivationCache | float | None = None,
+    **where: Any,
 ) -> Edit:
     """Put ``value`` there: a number, a tensor, or the same site of a cache.
 
@@ -252,7 +209,9 @@ def _other_rows(x: Tensor, ref: SiteRef, reference: ActivationCache | None, seed
     rows = x.shape[0]
     if reference is None:
         if rows < 2:
-            raise EditError(f"resample at {ref.name!r} needs two rows or more, or a reference cache")
+            raise EditError(
+                f"resample at {ref.name!r} needs two rows or more, or a reference cache"
+            )
         order = torch.randperm(rows, generator=generator)
         source = torch.empty_like(order)
         source[order] = order.roll(1)
@@ -260,44 +219,7 @@ def _other_rows(x: Tensor, ref: SiteRef, reference: ActivationCache | None, seed
     pool = reference[ref.name].to(x.device, x.dtype)
     if pool.shape[1:] != x.shape[1:]:
         raise EditError(
-            f"resample at {ref.name!r}: a row of the reference holds {tuple(pool.shape[1:])}, one of "
-            f"the run {tuple(x.shape[1:])}; give texts of equal length"
+            f"resample at {ref.name!r}: a row of the reference holds {tuple(pool.shape[1:])}, one "
+            f"of the run {tuple(x.shape[1:])}; give texts of equal length"
         )
     return pool[torch.randint(len(pool), (rows,), generator=generator).to(x.device)]
-
-
-def compile_edits(
-    edits: Sequence[Edit], config: NeoConfig, switches: frozenset[str]
-) -> dict[str, list[EditFunction]]:
-    """Return, for each full site name, the functions to apply there, in order.
-
-    Raises:
-        SiteError: A site, layer, head or unit does not exist, or the site is switched off.
-        EditError: Something that is no edit was given.
-    """
-    compiled: dict[str, list[EditFunction]] = {}
-    for edit in edits:
-        if not isinstance(edit, Edit):
-            raise EditError(f"{edit!r} is no edit; make one with neoscope.edits.ablate and others")
-        for ref in select(config, edit.site, edit.layer, switches=switch_names()):
-            if ref.kind.switch is not None and ref.kind.switch not in switches:
-                raise switched_off(ref)
-            region = Region(ref, edit.head, edit.positions, edit.keys, edit.unit)
-            region.check(config)
-            compiled.setdefault(ref.name, []).append(_bind(edit, region))
-    return compiled
-
-
-def _bind(edit: Edit, region: Region) -> EditFunction:
-    def apply(x: Tensor, visibility: Visibility) -> Tensor:
-        here = Here(x, region, visibility)
-        new, part = edit.change(here), here.part
-        if not isinstance(new, Tensor) or new.shape != part.shape:
-            found = tuple(new.shape) if isinstance(new, Tensor) else type(new).__name__
-            raise EditError(
-                f"{edit!r} at {region.ref.name!r} gave {found}; the selected part has shape "
-                f"{tuple(part.shape)}"
-            )
-        return region.write(x, new.to(x.dtype), visibility)
-
-    return apply

@@ -11,7 +11,7 @@
     ├── EditError         an edit whose value does not fit its site
     ├── CacheError        a cache that cannot be read, written or asked for that
     ├── ContractError     a model that breaks the site contract
-    └── MissingExtraError an optional part is not installed; the message says which pip command to run
+    └── MissingExtraError an optional part is not installed; the message says how to get it
 """
 
 from __future__ import annotations

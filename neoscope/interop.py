@@ -220,12 +220,13 @@ class TransformerLensFace:
             include_mlp_biases: Whether MLP biases count.
         """
         bias = torch.zeros(self.config.d_model, device=self.device, dtype=self.dtype)
-        for block in list(self.blocks)[:layer]:
+        blocks: list[Any] = list(self.blocks)
+        for block in blocks[:layer]:
             bias = bias + block.attn.b_O
             if include_mlp_biases:
                 bias = bias + block.mlp.b_out
         if mlp_input:
-            bias = bias + self.blocks[layer].attn.b_O
+            bias = bias + blocks[layer].attn.b_O
         return bias
 
     def tokens_to_residual_directions(
@@ -247,8 +248,9 @@ class TransformerLensFace:
     def _need_tokenizer(self) -> PreTrainedTokenizerBase:
         if self.tokenizer is None:
             raise TokenizationError(
-                f"{self._cfg.model_name!r} has no tokenizer: none of tokenizer.json, vocab.json and "
-                "tokenizer_config.json lies beside its weights; give token ids, or set model.tokenizer"
+                f"{self._cfg.model_name!r} has no tokenizer: none of tokenizer.json, vocab.json "
+                "and tokenizer_config.json lies beside its weights; give token ids, or set "
+                "model.tokenizer"
             )
         return self.tokenizer
 
@@ -290,8 +292,8 @@ class TransformerLensFace:
     ) -> Int[Tensor, "batch pos"]:
         """Return token ids, as TransformerLens's function of this name does.
 
-        Unlike there, no beginning-of-text token is added unless asked for. Unequal texts are padded;
-        use :meth:`tokenize` to get the mask too.
+        Unlike there, no beginning-of-text token is added unless asked for. Unequal texts are
+        padded; use :meth:`tokenize` to get the mask too.
         """
         tokens = self.tokenize(
             text,

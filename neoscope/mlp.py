@@ -52,7 +52,7 @@ class MLP(nn.Module):
         self.weight_out = nn.Parameter(torch.empty(d, m))
         self.b_out = nn.Parameter(torch.empty(d))
         self._std = config.init_range
-        self._act = activation(config.act_fn)
+        self.act = activation(config.act_fn)
         self._tanh_gelu = config.act_fn in _TANH_GELUS
         self.hook_pre, self.hook_post = Site(), Site()
 
@@ -81,7 +81,7 @@ class MLP(nn.Module):
             post = _linear_gelu(x, self.weight_in, self.b_in)
         else:
             pre = run.tap(self.hook_pre, F.linear(x, self.weight_in, self.b_in))
-            post = run.tap(self.hook_post, self._act(pre))
+            post = run.tap(self.hook_post, self.act(pre))
         return F.linear(post, self.weight_out, self.b_out)
 
     def _can_fuse(self, x: Tensor) -> bool:
@@ -92,7 +92,7 @@ class MLP(nn.Module):
             and x.shape[0] * x.shape[1] >= 64
             and not torch.is_grad_enabled()
             and torch.backends.mkldnn.is_available()
-            and torch.backends.mkldnn.enabled  # type: ignore[attr-defined]
+            and bool(torch.backends.mkldnn.enabled)
         )
 
 

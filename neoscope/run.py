@@ -13,18 +13,22 @@ from torch import Tensor
 from transformer_lens.hook_points import HookPoint
 
 from neoscope.errors import EditError, SiteError
-from neoscope.sites import BY_SHORT, SiteRef
+from neoscope.site_kinds import BY_SHORT
+from neoscope.sites import SiteRef
 from neoscope.visibility import Positions, Visibility
 
 EditFunction = Callable[[Tensor, Visibility], Tensor]
 
 
-class Site(HookPoint):  # type: ignore[misc]  # transformer_lens ships no types
+class Site(HookPoint):
     """A hook point whose hooks may write in place without touching anything but their own site.
 
     TransformerLens's patching functions write in place; a tensor that a hook sees may be shared
     with a cache, with the residual stream or with its sisters q, k and v.
     """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # transformer_lens
 
     def forward(self, x: Tensor) -> Tensor:
         """Return a copy: this is only called when a hook is there to see it."""
@@ -185,7 +189,9 @@ class Run:
     @staticmethod
     def _checked(site: Site, before: Tensor, after: object, what: str) -> Tensor:
         if not isinstance(after, Tensor):
-            raise EditError(f"the {what} at {site.name!r} returned {type(after).__name__}, no tensor")
+            raise EditError(
+                f"the {what} at {site.name!r} returned {type(after).__name__}, no tensor"
+            )
         if after.shape != before.shape:
             raise EditError(
                 f"the {what} at {site.name!r} returned shape {tuple(after.shape)}; the site holds "

@@ -1,7 +1,6 @@
 """The only place where a site's name is made: ``("pattern", 3)`` is ``blocks.3.attn.hook_pattern``.
 
-A site is a named tensor on the compute path. Names are TransformerLens's
-(``transformer_lens/utilities/components_utils.py``), so that habits and tools carry over.
+A site is a named tensor on the compute path; the table of them is in ``site_kinds``.
 """
 
 from __future__ import annotations
@@ -13,86 +12,7 @@ from dataclasses import dataclass
 
 from neoscope.config import NeoConfig
 from neoscope.errors import SiteError, nearest
-
-_STREAM = ("batch", "pos", "d_model")
-_HEADS = ("batch", "pos", "head", "d_head")
-_SPLIT = ("batch", "pos", "head", "d_model")
-_SQUARE = ("batch", "head", "query", "key")
-_MLP = ("batch", "pos", "d_mlp")
-_SCALE = ("batch", "pos", "one")
-
-
-@dataclass(frozen=True)
-class SiteKind:
-    """One kind of site: its short name, where it stands, and what its axes mean."""
-
-    short: str
-    template: str
-    """Full name; ``{layer}`` stands for the layer where there is one."""
-    axes: tuple[str, ...]
-    switch: str | None = None
-    """The ``cfg`` switch that must be on for the site to exist; None where it always does."""
-    meaning: str = ""
-
-    @property
-    def layered(self) -> bool:
-        """Whether every block has one."""
-        return "{layer}" in self.template
-
-
-# In the order in which a forward meets them.
-_BLOCK = "blocks.{layer}."
-KINDS: tuple[SiteKind, ...] = (
-    SiteKind("embed", "hook_embed", _STREAM, None, "token embeddings"),
-    SiteKind("pos_embed", "hook_pos_embed", _STREAM, None, "position embeddings"),
-    SiteKind("resid_pre", _BLOCK + "hook_resid_pre", _STREAM, None, "residual stream into a block"),
-    SiteKind("attn_in", _BLOCK + "hook_attn_in", _SPLIT, "use_attn_in", "a head's own input"),
-    SiteKind("q_input", _BLOCK + "attn.hook_q_input", _SPLIT, "use_split_qkv_input", "input of q"),
-    SiteKind("k_input", _BLOCK + "attn.hook_k_input", _SPLIT, "use_split_qkv_input", "input of k"),
-    SiteKind("v_input", _BLOCK + "attn.hook_v_input", _SPLIT, "use_split_qkv_input", "input of v"),
-    SiteKind("ln1.scale", _BLOCK + "ln1.hook_scale", _SCALE, None, "sqrt(variance + eps)"),
-    SiteKind("ln1.normalized", _BLOCK + "ln1.hook_normalized", _STREAM, None, "before gain, bias"),
-    SiteKind("q", _BLOCK + "attn.hook_q", _HEADS, None, "queries"),
-    SiteKind("k", _BLOCK + "attn.hook_k", _HEADS, None, "keys"),
-    SiteKind("v", _BLOCK + "attn.hook_v", _HEADS, None, "values"),
-    SiteKind("attn_scores", _BLOCK + "attn.hook_attn_scores", _SQUARE, None, "masked, pre-softmax"),
-    SiteKind("pattern", _BLOCK + "attn.hook_pattern", _SQUARE, None, "attention probabilities"),
-    SiteKind("z", _BLOCK + "attn.hook_z", _HEADS, None, "a head's weighted values"),
-    SiteKind("result", _BLOCK + "attn.hook_result", _SPLIT, "use_attn_result", "a head's output"),
-    SiteKind("attn_out", _BLOCK + "hook_attn_out", _STREAM, None, "attention output, with bias"),
-    SiteKind("resid_mid", _BLOCK + "hook_resid_mid", _STREAM, None, "stream after attention"),
-    SiteKind("mlp_in", _BLOCK + "hook_mlp_in", _STREAM, "use_hook_mlp_in", "input of ln2 alone"),
-    SiteKind("ln2.scale", _BLOCK + "ln2.hook_scale", _SCALE, None, "sqrt(variance + eps)"),
-    SiteKind("ln2.normalized", _BLOCK + "ln2.hook_normalized", _STREAM, None, "before gain, bias"),
-    SiteKind("pre", _BLOCK + "mlp.hook_pre", _MLP, None, "neurons before the activation"),
-    SiteKind("post", _BLOCK + "mlp.hook_post", _MLP, None, "neurons after the activation"),
-    SiteKind("mlp_out", _BLOCK + "hook_mlp_out", _STREAM, None, "MLP output, with bias"),
-    SiteKind("resid_post", _BLOCK + "hook_resid_post", _STREAM, None, "stream out of a block"),
-    SiteKind("ln_final.scale", "ln_final.hook_scale", _SCALE, None, "sqrt(variance + eps)"),
-    SiteKind("ln_final.normalized", "ln_final.hook_normalized", _STREAM, None, "before gain, bias"),
-)
-BY_SHORT: Mapping[str, SiteKind] = {kind.short: kind for kind in KINDS}
-_ORDER: Mapping[str, int] = {kind.short: i for i, kind in enumerate(KINDS)}
-
-# What TransformerLens users type, beside the short names above.
-_SYNONYMS: Mapping[str, str] = {
-    "attn": "pattern",
-    "attn_logits": "attn_scores",
-    "scores": "attn_scores",
-    "key": "k",
-    "query": "q",
-    "value": "v",
-    "mlp_pre": "pre",
-    "mlp_post": "post",
-    "neurons": "post",
-    "head_out": "result",
-    "scale": "ln_final.scale",
-    "normalized": "ln_final.normalized",
-}
-# TransformerLens 3 kept these on the block; its 4th version moved them into the attention.
-_MOVED: Mapping[str, str] = {
-    f"hook_{name}_input": f"attn.hook_{name}_input" for name in ("q", "k", "v")
-}
+from neoscope.site_kinds import BLOCK, BY_SHORT, KINDS, MOVED, ORDER, SYNONYMS, SiteKind
 
 
 @dataclass(frozen=True)
@@ -110,14 +30,14 @@ class SiteRef:
     def order(self, n_layers: int) -> tuple[int, int]:
         """Sort key: the order in which a forward meets sites."""
         if self.layer is not None:
-            return (self.layer, _ORDER[self.kind.short])
+            return (self.layer, ORDER[self.kind.short])
         before = self.kind.short in ("embed", "pos_embed")
-        return (-1 if before else n_layers, _ORDER[self.kind.short])
+        return (-1 if before else n_layers, ORDER[self.kind.short])
 
     def shape(
         self, config: NeoConfig, batch: int, pos: int, keys: int | None = None
     ) -> tuple[int, ...]:
-        """Shape of the tensor for ``batch`` rows of ``pos`` tokens seeing ``keys`` (default: pos)."""
+        """Shape for ``batch`` rows of ``pos`` tokens that see ``keys`` columns (or pos)."""
         sizes = {
             "batch": batch,
             "pos": pos,
@@ -140,7 +60,7 @@ def short_name(name: str) -> str | None:
     """Return the short name that ``name`` means (``"attn"`` -> ``"pattern"``), or None."""
     if name in BY_SHORT:
         return name
-    return _SYNONYMS.get(name)
+    return SYNONYMS.get(name)
 
 
 @functools.lru_cache(maxsize=64)
@@ -161,7 +81,7 @@ def all_sites(config: NeoConfig, switches: frozenset[str] = frozenset()) -> tupl
 
 
 def _known_names() -> list[str]:
-    return [*BY_SHORT, *_SYNONYMS, *(f"hook_{kind.short}" for kind in KINDS)]
+    return [*BY_SHORT, *SYNONYMS, *(f"hook_{kind.short}" for kind in KINDS)]
 
 
 def unknown_site(name: object, where: str = "") -> SiteError:
@@ -189,7 +109,7 @@ def _parse_full(name: str, n_layers: int) -> SiteRef | None:
     if name.startswith("blocks."):
         _, _, rest = name.partition(".")
         number, _, tail = rest.partition(".")
-        tail = _MOVED.get(tail, tail)
+        tail = MOVED.get(tail, tail)
         kind = _by_tail().get(tail)
         if kind is None or not number.lstrip("-").isdigit():
             return None
@@ -202,7 +122,7 @@ def _parse_full(name: str, n_layers: int) -> SiteRef | None:
 
 @functools.lru_cache(maxsize=1)
 def _by_tail() -> Mapping[str, SiteKind]:
-    return {kind.template.removeprefix(_BLOCK): kind for kind in KINDS if kind.layered}
+    return {kind.template.removeprefix(BLOCK): kind for kind in KINDS if kind.layered}
 
 
 def resolve(
@@ -212,7 +132,7 @@ def resolve(
 
     Args:
         config: The model's shape.
-        site: A short name (``"pattern"``), a synonym, or a full name (``"blocks.3.hook_resid_mid"``).
+        site: A short name (``"pattern"``), a synonym, or a full one (``"blocks.3.hook_resid_mid"``).
         layer: The layer, from the front or (negative) from the back; None for model-wide sites.
         part: TransformerLens's third key: ``"ln1"``, ``"ln2"``, ``"attn"``, ``"mlp"``.
 

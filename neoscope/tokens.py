@@ -122,11 +122,11 @@ def tokenize(
             raise TokenizationError(f"text {row} is {type(item).__name__}, not a string: {item!r}")
     bos = _bos(tokenizer) if prepend_bos else None
     fast = bool(getattr(tokenizer, "is_fast", False))
-    encoded = tokenizer(
-        texts, add_special_tokens=False, return_offsets_mapping=fast, verbose=False
-    )
+    encoded = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=fast, verbose=False)
     rows = [list(ids) for ids in encoded["input_ids"]]
-    spans = [[(int(a), int(b)) for a, b in row] for row in encoded["offset_mapping"]] if fast else []
+    spans = (
+        [[(int(a), int(b)) for a, b in row] for row in encoded["offset_mapping"]] if fast else []
+    )
     room = n_ctx - (bos is not None)
     cut = [max(0, len(ids) - room) for ids in rows]
     for row, ids in enumerate(rows):
@@ -148,9 +148,9 @@ def tokenize(
         rows = [[index, *ids] for ids in rows]
         strings = [[name, *row] for row in strings]
         spans = [[(0, 0), *span] for span in spans]
-    ids, mask = _pad(rows, padding_side, _filler(tokenizer))
+    padded, mask = _pad(rows, padding_side, _filler(tokenizer))
     return Tokens(
-        ids=ids,
+        ids=padded,
         mask=mask,
         strings=tuple(tuple(row) for row in strings),
         offsets=tuple(tuple(row) for row in spans),
@@ -168,7 +168,9 @@ def _strings(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> list[str]:
 
 def _bos(tokenizer: PreTrainedTokenizerBase) -> tuple[str, int]:
     if tokenizer.bos_token is None or tokenizer.bos_token_id is None:
-        raise TokenizationError("prepend_bos=True, but the tokenizer has no beginning-of-text token")
+        raise TokenizationError(
+            "prepend_bos=True, but the tokenizer has no beginning-of-text token"
+        )
     return str(tokenizer.bos_token), int(tokenizer.bos_token_id)
 
 
@@ -200,8 +202,8 @@ def from_ids(
     """Check token ids and their mask; a single row gets a batch axis.
 
     Raises:
-        TokenizationError: Ragged lists, no tokens, not whole numbers, ids outside the vocabulary, or
-            a mask of another shape.
+        TokenizationError: Ragged lists, no tokens, not whole numbers, or ids outside the
+            vocabulary.
     """
     if not isinstance(ids, Tensor):
         ids = _list_to_tensor(ids)

@@ -7,6 +7,8 @@ before their column; nothing reads them, and no row of the softmax is ever empty
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
@@ -17,7 +19,7 @@ Positions = int | slice | range | list[int] | tuple[int, ...] | Tensor | None
 
 
 class Visibility:
-    """Rows, positions and mask of one forward: ``n_query`` new columns after ``n_past`` cached ones."""
+    """Rows, positions and mask of one forward: new columns after those that a KV cache holds."""
 
     def __init__(
         self,
@@ -156,12 +158,11 @@ class Visibility:
     def _wanted(positions: Positions, row: int, length: int, axis: str) -> list[int]:
         if isinstance(positions, slice):
             return list(range(*positions.indices(length)))
+        listed: Any = positions
         if isinstance(positions, Tensor):
             listed = positions.tolist()
             if positions.ndim == 2:
                 listed = listed[row]
-        else:
-            listed = positions
         if isinstance(listed, int):
             listed = [listed]
         out = []

@@ -14,7 +14,9 @@ from safetensors import safe_open
 from neoscope.errors import WeightsError
 
 CHUNK_BYTES = 8 * 2**20
-"""Memory of a weight file that is mapped and touched at any one time."""
+"""Size of the pieces in which tensors are read."""
+_GROUPS = 32
+"""A large file is opened this often, because opening a .bin file costs some 10 ms."""
 
 _SAFETENSORS_DTYPES = {
     "F16": torch.float16,
@@ -78,21 +80,22 @@ def read_rows(entry: Entry, start: int, stop: int) -> torch.Tensor:
 def stream(entries: Sequence[Entry], take: Take) -> None:
     """Give every row of the entries, which lie in one file, to ``take``, in chunks.
 
-    A file is opened anew for every ``CHUNK_BYTES``, because pages of a mapped file count as
-    resident until the mapping is closed. A .bin file in the format of PyTorch before 1.6 cannot
-    be mapped: it is read whole, and its tensors are let go one after another.
+    A file is opened anew after every 32nd of it, or ``CHUNK_BYTES`` if that is more, because pages
+    of a mapped file count as resident until the mapping is closed. A .bin file in the format of
+    PyTorch before 1.6 cannot be mapped: it is read whole, and its tensors are let go one by one.
     """
     chunks = [(entry, start, stop) for entry in entries for start, stop in entry.row_chunks()]
     if not chunks:
         return
-    source = _open(chunks[0][0].file)
-    touched = 0
+    file = chunks[0][0].file
+    source, touched = _open(file), 0
+    most = max(CHUNK_BYTES, file.stat().st_size // _GROUPS)
     for entry, start, stop in chunks:
-        touched += entry.n_bytes * (stop - start) // entry.shape[0]
-        if touched > CHUNK_BYTES and source.mapped:
+        size = entry.n_bytes * (stop - start) // entry.shape[0]
+        if source.mapped and touched + size > most:
             del source
-            source = _open(entry.file)
-            touched = 0
+            source, touched = _open(file), 0
+        touched += size
         take(entry.key, start, source.rows(entry.key, start, stop))
         if stop == entry.shape[0]:
             source.let_go(entry.key)

@@ -678,9 +678,8 @@ def test_parameters_of_another_model_are_refused(weights: Weights, tmp_path: Pat
 # What it costs
 
 MEASURE = """
-import sys, torch
+import json, sys, torch
 from neoscope.checkpoint import find, load_weights
-from tests.neoscope.test_checkpoint import params_for
 
 def kilobytes(key):
     # ru_maxrss would begin at the size of the process that started this one.
@@ -689,11 +688,12 @@ def kilobytes(key):
 
 def load(folder):
     checkpoint = find(folder)
-    params = params_for(checkpoint.config, getattr(torch, dtype))
+    shapes = json.load(open(folder + "/shapes.json"))
+    params = {name: torch.empty(shape, dtype=dtype) for name, shape in shapes.items()}
     load_weights(checkpoint, params)
     return params
 
-large, tiny, dtype = sys.argv[1:]
+large, tiny, dtype = sys.argv[1], sys.argv[2], getattr(torch, sys.argv[3])
 load(tiny)  # so that the code that runs is part of the baseline
 baseline = kilobytes("VmRSS:")
 params = load(large)
@@ -724,6 +724,10 @@ def test_peak_memory_is_that_of_the_parameters(
     config = NeoConfig(n_layers=4, d_vocab=20_000).to_hf()
     large = write(tmp_path / "large", large_weights, form, **config)
     tiny = write(tmp_path / "tiny", weights, form)
+    for folder in (large, tiny):
+        params = params_for(find(folder).config)
+        shapes = {name: list(value.shape) for name, value in params.items()}
+        (folder / "shapes.json").write_text(json.dumps(shapes))
     command = [sys.executable, "-c", MEASURE, str(large), str(tiny), dtype]
     root = Path(__file__).parents[2]
     result = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)

@@ -1,0 +1,139 @@
+"""What a forward accepts: text, token ids, a tokenized batch or a residual stream."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeGuard
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from neoscope.config import NeoConfig
+from neoscope.errors import SiteError, TokenizationError
+from neoscope.kv_cache import KVCache
+from neoscope.tokens import Tokens, check_mask, from_ids
+from neoscope.visibility import Visibility
+
+ReturnType = Literal["logits", "loss", "both", "hidden"] | None
+Input = str | Sequence[str] | Tokens | Tensor | Sequence[Sequence[int]] | Sequence[int]
+
+
+@dataclass(frozen=True)
+class Read:
+    """A checked input: token ids, or a residual stream to start from, and the mask."""
+
+    ids: Int[Tensor, "batch pos"] | None
+    stream: Float[Tensor, "batch pos d_model"] | None
+    mask: Bool[Tensor, "batch _"] | None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns."""
+        tensor = self.ids if self.stream is None else self.stream
+        assert tensor is not None
+        return tensor.shape[0], tensor.shape[1]
+
+
+def is_text(input: object) -> TypeGuard[str | Sequence[str]]:
+    """Whether the input is one text or several (an empty list counts: it is refused as text)."""
+    if isinstance(input, str):
+        return True
+    return isinstance(input, list | tuple) and (not input or isinstance(input[0], str))
+
+
+def read_tokens(input: Any, mask: Any, config: NeoConfig, device: torch.device) -> Read:
+    """Check token ids or a tokenized batch.
+
+    Raises:
+        TokenizationError: They do not fit the model.
+    """
+    if isinstance(input, Tokens):
+        mask = input.mask if mask is None else mask
+        input = input.ids
+    ids, real = from_ids(input, mask, d_vocab=config.d_vocab)
+    return Read(ids.to(device), None, None if real is None else real.to(device))
+
+
+def read_stream(input: Any, mask: Any, config: NeoConfig, device: torch.device) -> Read:
+    """Check a residual stream to start from.
+
+    Raises:
+        TokenizationError: It is no [batch, pos, d_model] tensor.
+    """
+    if not isinstance(input, Tensor) or input.ndim != 3 or input.shape[-1] != config.d_model:
+        found = tuple(input.shape) if isinstance(input, Tensor) else type(input).__name__
+        raise TokenizationError(
+            f"with start_at_layer the input must be a residual stream [batch, pos, "
+            f"{config.d_model}]; found {found}"
+        )
+    return Read(None, input, check_mask(mask, device))
+
+
+def visibility_of(
+    read: Read, past: KVCache | None, config: NeoConfig, device: torch.device
+) -> Visibility:
+    """Return who sees whom, past tokens included.
+
+    Raises:
+        TokenizationError: The mask has another shape, or the text is longer than the context.
+    """
+    batch, n_query = read.size
+    n_past = 0 if past is None else past.length
+    mask = read.mask
+    if mask is not None and tuple(mask.shape) not in ((batch, n_query), (batch, n_past + n_query)):
+        raise TokenizationError(
+            f"attention_mask has shape {tuple(mask.shape)}; the tokens have ({batch}, {n_query})"
+        )
+    if past is not None and (mask is None or mask.shape[1] == n_query):
+        mask = past.full_mask(mask, batch, n_query)
+    visibility = Visibility(batch, n_query, device, n_past=n_past, mask=mask)
+    longest = max(visibility.lengths())
+    if longest > config.n_ctx:
+        raise TokenizationError(
+            f"the text has {longest} tokens, but the model's context is {config.n_ctx}; cut it, or "
+            "give text with truncate=True"
+        )
+    return visibility
+
+
+def read_pos_slice(value: Any) -> slice | None:
+    """Read TransformerLens's pos_slice: None, int, (start, stop[, step]), slice or its Slice.
+
+    Raises:
+        SiteError: It is something else.
+    """
+    if value is None or isinstance(value, slice):
+        return value
+    if isinstance(value, int):
+        return slice(value, value + 1 or None)
+    if isinstance(value, tuple | list):
+        return slice(*value)
+    inner = getattr(value, "slice", None)
+    if isinstance(inner, slice):
+        return inner
+    if isinstance(inner, int):
+        return slice(inner, inner + 1 or None)
+    if inner is None and getattr(value, "mode", None) == "identity":
+        return None
+    raise SiteError(f"pos_slice={value!r} is not understood; give a slice, an int or (start, stop)")
+
+
+def next_token_loss(
+    logits: Float[Tensor, "batch pos d_vocab"],
+    ids: Int[Tensor, "batch pos"],
+    mask: Bool[Tensor, "batch _"] | None,
+    *,
+    per_token: bool,
+) -> Float[Tensor, "..."]:
+    """Next-token loss in nats; predictions from or of padding do not count."""
+    target = ids[:, 1:]
+    loss = F.cross_entropy(logits[:, :-1].float().transpose(1, 2), target, reduction="none")
+    if mask is None:
+        return loss if per_token else loss.mean()
+    mask = mask[:, -ids.shape[1] :]
+    real = mask[:, 1:] & mask[:, :-1]
+    loss = torch.where(real, loss, 0.0)
+    return loss if per_token else loss.sum() / real.sum()

@@ -1,0 +1,152 @@
+"""run_with_cache: run a model and keep what stood at the sites someone asked for."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor
+from transformer_lens.HookedRootModule import HookedRootModule
+
+from neoscope.cache import ActivationCache
+from neoscope.config import NeoConfig
+from neoscope.errors import SiteError
+from neoscope.inputs import Input, ReturnType, is_text, read_pos_slice
+from neoscope.run import Recorder, Site
+from neoscope.sites import SiteRef, all_sites, select
+from neoscope.tokens import Tokens, from_ids
+from neoscope.visibility import Positions
+
+if TYPE_CHECKING:
+    from neoscope.model import HookedGPTNeo
+
+
+class Recording(HookedRootModule):
+    """The part of HookedGPTNeo that caches."""
+
+    config: NeoConfig
+    if TYPE_CHECKING:
+        tokenize: Callable[..., Tokens]
+        _switches_on: Callable[[], frozenset[str]]
+
+    def run_with_cache(  # type: ignore[override]  # its own arguments are keywords here too
+        self,
+        input: Input,
+        attention_mask: Tensor | Sequence[Sequence[int]] | None = None,
+        *,
+        sites: str | Sequence[str] | None = None,
+        layers: int | Sequence[int] | None = None,
+        positions: Positions = None,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        names_filter: str | Sequence[str] | Callable[[str], bool] | None = None,
+        pos_slice: Any = None,
+        remove_batch_dim: bool = False,
+        incl_bwd: bool = False,
+        return_type: ReturnType = "logits",
+        **options: Any,
+    ) -> tuple[Any, ActivationCache]:
+        """Run the model and keep what stood at the asked-for sites.
+
+        Args:
+            input: As for :meth:`forward`.
+            attention_mask: As for :meth:`forward`.
+            sites: Site names, short (``"pattern"``) or full; default all.
+            layers: Layers of the short names; default all.
+            positions: Which positions of each text to keep; padding does not count, -1 is the last
+                real token. On scores and patterns it selects queries.
+            device: Where cached tensors go; default the model's.
+            dtype: What they are kept in; default as computed.
+            names_filter: TransformerLens's way to say ``sites``: full names or a predicate.
+            pos_slice: TransformerLens's way to say ``positions``: columns, padding counted.
+            remove_batch_dim: Drop the batch axis of a batch of one.
+            incl_bwd: Also keep the gradient of the loss at each site, as ``name + "_grad"``; needs
+                ``return_type="loss"``. No parameter's ``.grad`` is touched.
+            return_type: As for :meth:`forward`; None stops after the last wanted site.
+            options: The rest of :meth:`forward`'s arguments.
+
+        Returns:
+            What :meth:`forward` returns, and the cache. Cached tensors are detached, and never
+            change afterwards, whatever an edit does downstream.
+
+        Raises:
+            SiteError: A site or layer does not exist or is switched off.
+
+        Example:
+            >>> import neoscope as ns
+            >>> model = ns.HookedGPTNeo.from_config(
+            ...     ns.NeoConfig(n_layers=4, d_model=8, n_heads=2, n_ctx=16, d_vocab=10))
+            >>> _, cache = model.run_with_cache([[1, 2, 3]], sites="z", layers=[0, 1], positions=-1)
+            >>> cache.stack("z").shape
+            torch.Size([2, 1, 1, 2, 4])
+        """
+        if is_text(input):
+            text_options = {
+                key: options.pop(key)
+                for key in ("prepend_bos", "padding_side", "truncate")
+                if key in options
+            }
+            input = self.tokenize(input, **text_options)
+        recorder = Recorder(
+            {ref.name: ref for ref in self._wanted(sites, layers, names_filter)},
+            positions=positions,
+            columns=read_pos_slice(pos_slice),
+            device=None if device is None else torch.device(device),
+            dtype=dtype,
+            keep_graph=incl_bwd,
+        )
+        with torch.enable_grad() if incl_bwd else contextlib.nullcontext():
+            out = self(input, attention_mask, return_type=return_type, _record=recorder, **options)
+            if incl_bwd:
+                recorder.add_gradients(out)
+        cache = ActivationCache(
+            recorder.tensors,
+            self.config,
+            tokens=self._token_record(input, attention_mask),
+            positions=positions,
+            model=cast("HookedGPTNeo", self),
+        )
+        return out, cache.remove_batch_dim() if remove_batch_dim else cache
+
+    def _wanted(self, sites: Any, layers: Any, names_filter: Any) -> tuple[SiteRef, ...]:
+        if names_filter is not None:
+            if sites is not None:
+                raise SiteError("give either sites or names_filter, not both")
+            sites = names_filter
+        on = self._switches_on()
+        split = {"use_split_qkv_input", "use_attn_in"} & on
+        # With split inputs LayerNorm 1 runs once for each of them: there is no one tensor to keep.
+        drop = ("ln1.scale", "ln1.normalized") if split else ()
+        wanted = select(self.config, sites, layers, switches=on, drop=drop)
+        for ref in wanted:
+            if ref.kind.short in drop:
+                raise SiteError(
+                    f"site {ref.name!r} has several values while {min(split)} is on; switch it off"
+                )
+        if not wanted:
+            raise SiteError("no site was selected: the filter matches none of the model's sites")
+        return wanted
+
+    def _last_site(self, recorder: Recorder | None) -> str | None:
+        """The last site that a record or a hook needs; None when nothing does."""
+        wanted = set(recorder.wanted) if recorder is not None else set()
+        hooked = {
+            name for name, site in self.hook_dict.items() if isinstance(site, Site) and site.hooked
+        }
+        names = [
+            ref.name
+            for ref in all_sites(self.config, self._switches_on())
+            if ref.name in wanted or ref.name in hooked
+        ]
+        return names[-1] if names else None
+
+    def _token_record(self, input: Any, attention_mask: Any) -> Tokens | None:
+        if isinstance(input, Tokens):
+            return input
+        if isinstance(input, Tensor) and input.ndim == 3:
+            return None
+        ids, mask = from_ids(input, attention_mask, d_vocab=self.config.d_vocab)
+        mask = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask
+        return Tokens(ids=ids, mask=mask)
