@@ -13,6 +13,7 @@ from torch import Tensor
 
 from neoscope.config import NeoConfig
 from neoscope.errors import CacheError, nearest
+from neoscope.site_kinds import MOVED
 from neoscope.sites import SiteRef, resolve, select
 from neoscope.tokens import Tokens
 from neoscope.visibility import Positions, Visibility
@@ -30,7 +31,6 @@ _LENS_METHODS = frozenset(
         "accumulated_resid",
         "apply_ln_to_stack",
         "apply_slice_to_batch_dim",
-        "compute_head_results",
         "decompose_resid",
         "get_full_resid_decomposition",
         "get_neuron_results",
@@ -119,6 +119,12 @@ class ActivationCache(Mapping[str, Tensor]):
             return self.name(key) in self._tensors  # type: ignore[arg-type]
         except (ValueError, TypeError, KeyError, AttributeError, IndexError):
             return False
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        """Return the tensor at a site, or ``default`` where it was not cached."""
+        if key not in self:
+            return default
+        return self[key]
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over full names, in forward order."""
@@ -314,7 +320,21 @@ class ActivationCache(Mapping[str, Tensor]):
         owner = model if model is not None else self.model
         if owner is None:
             raise CacheError("TransformerLens's cache needs the model: to_transformer_lens(model)")
-        return LensCache(dict(self._tensors), owner, has_batch_dim=self.has_batch_dim)
+        tensors = dict(self._tensors)
+        for name in self._tensors:
+            for old, new in MOVED.items():
+                if name.endswith(new):
+                    tensors[name.removesuffix(new) + old] = self._tensors[name]
+        return LensCache(tensors, owner, has_batch_dim=self.has_batch_dim)
+
+    def compute_head_results(self) -> None:
+        """Add what each head writes into the stream, ``("result", layer)``, computed from its z."""
+        lens = self.to_transformer_lens()
+        lens.compute_head_results()
+        results = {
+            name: x.detach() for name, x in lens.cache_dict.items() if name.endswith("hook_result")
+        }
+        self._tensors = {**self._tensors, **results}
 
     @property
     def cache_dict(self) -> dict[str, Tensor]:

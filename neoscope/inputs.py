@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeGuard
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from transformer_lens.utilities.slice import Slice
 
 from neoscope.config import NeoConfig
 from neoscope.errors import SiteError, TokenizationError
@@ -99,26 +101,28 @@ def visibility_of(
     return visibility
 
 
-def read_pos_slice(value: Any) -> slice | None:
-    """Read TransformerLens's pos_slice: None, int, (start, stop[, step]), slice or its Slice.
+def read_pos_slice(value: Any) -> slice | list[int] | None:
+    """Read TransformerLens's pos_slice: an int, a list of them, (start, stop[, step]) or its Slice.
+
+    The axis stays, as it does there unless the int comes wrapped in a ``Slice``.
 
     Raises:
         SiteError: It is something else.
     """
-    if value is None or isinstance(value, slice):
-        return value
-    if isinstance(value, int):
-        return slice(value, value + 1 or None)
-    if isinstance(value, tuple | list):
-        return slice(*value)
-    inner = getattr(value, "slice", None)
+    if value is None:
+        return None
+    try:
+        inner = Slice.unwrap(value).slice
+    except (TypeError, ValueError) as error:
+        raise SiteError(
+            f"pos_slice={value!r} is not understood; give an int, a list of ints, (start, stop) or "
+            "(start, stop, step)"
+        ) from error
     if isinstance(inner, slice):
         return inner
-    if isinstance(inner, int):
-        return slice(inner, inner + 1 or None)
-    if inner is None and getattr(value, "mode", None) == "identity":
-        return None
-    raise SiteError(f"pos_slice={value!r} is not understood; give a slice, an int or (start, stop)")
+    array = np.atleast_1d(inner)
+    index = np.flatnonzero(array) if array.dtype == bool else array
+    return [int(column) for column in index]
 
 
 def next_token_loss(

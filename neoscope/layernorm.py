@@ -42,7 +42,8 @@ class LayerNorm(nn.Module):
         if run.looks(self.hook_scale):
             variance = x.float().var(-1, keepdim=True, unbiased=False)
             scale = (variance + self.eps).sqrt()
-            written = run.tap(self.hook_scale, scale)
+            # A view: the site's own gradient must not mix with that of the numerator below.
+            written = run.tap(self.hook_scale, scale.view_as(scale))
             if run.writes(self.hook_scale):
                 # A ratio, so that an unchanged scale multiplies by exactly one: no bit moves.
                 normalized = normalized * (scale / written).to(x.dtype)

@@ -26,6 +26,7 @@ from neoscope.errors import SiteError, TokenizationError
 from neoscope.fingerprint import fingerprint
 from neoscope.inputs import (
     Input,
+    Read,
     ReturnType,
     is_text,
     next_token_loss,
@@ -36,15 +37,16 @@ from neoscope.inputs import (
 from neoscope.interop import TransformerLensFace
 from neoscope.kv_cache import KVCache
 from neoscope.layernorm import LayerNorm
-from neoscope.recording import Recording
-from neoscope.run import Recorder, Run, Site, StopForward
+from neoscope.run import EditFunction, Recorder, Run, Site, StopForward
+from neoscope.running import Running, Span
+from neoscope.sites import all_sites
 from neoscope.tokens import load_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-class HookedGPTNeo(TransformerLensFace, Recording):
+class HookedGPTNeo(TransformerLensFace, Running):
     """A GPT-Neo whose every site can be read, written and differentiated.
 
     Build one with :meth:`from_pretrained` or :meth:`from_config`. It starts in ``eval()`` and has
@@ -81,7 +83,7 @@ class HookedGPTNeo(TransformerLensFace, Recording):
         self.hook_embed, self.hook_pos_embed = Site(), Site()
         self._edits: list[Edit] = []
         self._setup_face(name)
-        self.setup()  # type: ignore[no-untyped-call]  # transformer_lens
+        self.setup()
         self.eval()
 
     # ---- building ----------------------------------------------------------------------------
@@ -202,31 +204,18 @@ class HookedGPTNeo(TransformerLensFace, Recording):
             TokenizationError: Tokens, text or mask do not fit the model.
             SiteError: A layer or an edit's site does not exist.
         """
-        start = self._layer("start_at_layer", start_at_layer, 0)
-        stop = self._layer("stop_at_layer", stop_at_layer, self.config.n_layers)
+        span = self._span(start_at_layer, stop_at_layer, past)
         if is_text(input):
-            input = self.tokenize(
-                input,
-                prepend_bos=prepend_bos,
-                padding_side=padding_side,
-                truncate=truncate,
-            )
+            text = {"prepend_bos": prepend_bos, "padding_side": padding_side, "truncate": truncate}
+            input = self.tokenize(input, **text)  # type: ignore[arg-type]
         check = read_tokens if start_at_layer is None else read_stream
         read = check(input, attention_mask, self.config, self.device)
         visibility = visibility_of(read, past, self.config, self.device)
-        run = Run(
-            visibility,
-            self._switches_on(),
-            compile_edits([*self._edits, *edits], self.config, self._switches_on()),
-            _record,
-            self._last_site(_record) if return_type is None else None,
-        )
+        run = Run(visibility, self._switches_on(), self._compiled(edits, span), _record)
+        if return_type is None and past is None and stop_at_layer is None:
+            run.stop_after(self._last_site(_record))
         try:
-            stream = self._embed(read.ids, run) if read.stream is None else read.stream
-            for block in self.blocks[start:stop]:
-                stream = block(stream, run, past)
-            if past is not None:
-                past.advance(visibility.n_query, visibility.mask)
+            stream = self._walk(read, run, span, past)
             if stop_at_layer is not None:
                 return stream
             hidden = self.ln_final(stream, run)
@@ -235,13 +224,37 @@ class HookedGPTNeo(TransformerLensFace, Recording):
         ids = tokens if read.ids is None else read.ids
         return self._output(hidden, ids, return_type, loss_per_token, read.mask)
 
-    def _layer(self, argument: str, layer: int | None, default: int) -> int:
+    def _span(
+        self, start_at_layer: int | None, stop_at_layer: int | None, past: KVCache | None
+    ) -> Span:
         n = self.config.n_layers
-        if layer is None:
-            return default
-        if not -n <= layer <= n:
-            raise SiteError(f"{argument}={layer} is out of range; the model has {n} layers")
-        return layer + n if layer < 0 else layer
+        if past is not None and (start_at_layer is not None or stop_at_layer is not None):
+            raise SiteError("a KV cache needs every layer: leave out start_at_layer, stop_at_layer")
+        found = []
+        for name, layer in (("start_at_layer", start_at_layer), ("stop_at_layer", stop_at_layer)):
+            if layer is not None and not -n <= layer <= n:
+                raise SiteError(f"{name}={layer} is out of range; the model has {n} layers")
+            found.append(layer + n if layer is not None and layer < 0 else layer)
+        return Span(*found)
+
+    def _compiled(self, edits: Sequence[Edit], span: Span) -> dict[str, list[EditFunction]]:
+        on = self._switches_on()
+        compiled = compile_edits([*self._edits, *edits], self.config, on)
+        if compiled and span != Span():
+            for ref in all_sites(self.config, on):
+                if ref.name in compiled and not span.runs(ref, self.config.n_layers):
+                    raise SiteError(f"an edit of {ref.name!r} would not run: {span}")
+        return compiled
+
+    def _walk(
+        self, read: Read, run: Run, span: Span, past: KVCache | None
+    ) -> Float[Tensor, "batch pos d_model"]:
+        stream = self._embed(read.ids, run) if read.stream is None else read.stream
+        for block in self.blocks[span.start : span.stop]:
+            stream = block(stream, run, past)
+        if past is not None:
+            past.advance(run.visibility.n_query, run.visibility.mask)
+        return stream
 
     def _embed(
         self, ids: Int[Tensor, "batch pos"] | None, run: Run
@@ -275,31 +288,6 @@ class HookedGPTNeo(TransformerLensFace, Recording):
             raise TokenizationError("the loss needs the token ids: give them as tokens=")
         loss = next_token_loss(logits, ids, mask, per_token=loss_per_token)
         return loss if return_type == "loss" else (logits, loss)
-
-    # ---- editing -----------------------------------------------------------------------------
-
-    def run_with_edits(
-        self, input: Input, edits: Sequence[Edit], attention_mask: Any = None, **options: Any
-    ) -> Any:
-        """Run the model with edits, in order; takes all of :meth:`forward`'s arguments.
-
-        Raises:
-            SiteError: An edit's site, layer, head or position does not exist.
-            EditError: An edit's value does not fit its site.
-        """
-        return self(input, attention_mask, edits=edits, **options)
-
-    @contextlib.contextmanager
-    def edits(self, *edits: Edit | Sequence[Edit]) -> Iterator[HookedGPTNeo]:
-        """Make edits part of every run inside the ``with``; undone however it is left."""
-        flat = [e for item in edits for e in ([item] if isinstance(item, Edit) else item)]
-        compile_edits(flat, self.config, self._switches_on())
-        before = self._edits
-        self._edits = [*before, *flat]
-        try:
-            yield self
-        finally:
-            self._edits = before
 
     def __repr__(self) -> str:
         """Return one line; the modules are in ``model.blocks``."""

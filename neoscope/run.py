@@ -59,7 +59,7 @@ class Recorder:
     wanted: Mapping[str, SiteRef]
     positions: Positions = None
     """Positions of each text (padding does not count), on the pos or query axis."""
-    columns: slice | None = None
+    columns: slice | list[int] | None = None
     """TransformerLens's ``pos_slice``: columns of the batch, padding counted."""
     device: torch.device | None = None
     dtype: torch.dtype | None = None
@@ -105,6 +105,7 @@ class Recorder:
     def _select(self, ref: SiteRef, x: Tensor, visibility: Visibility) -> Tensor:
         axis = 2 if "query" in ref.kind.axes else 1
         if self.columns is not None:
+            self._check_columns(x.shape[axis])
             x = x[(slice(None),) * axis + (self.columns,)]
         index = visibility.columns(self.positions)
         if index is not None:
@@ -116,6 +117,15 @@ class Recorder:
         if not self._whole_storage(ref, x):
             x = x.clone()
         return x.to(device=self.device or x.device, dtype=self.dtype or x.dtype)
+
+    def _check_columns(self, n: int) -> None:
+        missing = (
+            [c for c in self.columns or () if not -n <= c < n]
+            if isinstance(self.columns, list)
+            else []
+        )
+        if missing:
+            raise SiteError(f"pos_slice: column {missing[0]} does not exist; the batch has {n}")
 
     def _whole_storage(self, ref: SiteRef, x: Tensor) -> bool:
         """Whether keeping ``x`` keeps little else alive: q, k and v share one storage."""
@@ -133,12 +143,17 @@ class Run:
     switches: frozenset[str] = frozenset()
     edits: Mapping[str, Sequence[EditFunction]] = field(default_factory=dict)
     recorder: Recorder | None = None
-    last: str | None = None
-    """Name of the site after which nobody wants anything; None runs to the end."""
+    last: str | None = field(default=None, init=False)
+    """Full name of the site after which nobody wants anything; None runs to the end."""
 
     def __post_init__(self) -> None:
         """Note whether sites have anything to do beyond torch hooks."""
-        self._busy = bool(self.edits) or self.recorder is not None or self.last is not None
+        self._busy = bool(self.edits) or self.recorder is not None
+
+    def stop_after(self, site: str | None) -> None:
+        """End the forward once the named site was passed; None: run to the end."""
+        self.last = site
+        self._busy = self._busy or site is not None
 
     def writes(self, site: Site) -> bool:
         """Whether what flows on from the site may differ from what came, or carries a gradient."""

@@ -37,7 +37,7 @@ class SiteRef:
     def shape(
         self, config: NeoConfig, batch: int, pos: int, keys: int | None = None
     ) -> tuple[int, ...]:
-        """Shape for ``batch`` rows of ``pos`` tokens that see ``keys`` columns (or pos)."""
+        """Shape for ``batch`` rows of ``pos`` tokens that see ``keys`` (or ``pos``) keys."""
         sizes = {
             "batch": batch,
             "pos": pos,
@@ -132,7 +132,7 @@ def resolve(
 
     Args:
         config: The model's shape.
-        site: A short name (``"pattern"``), a synonym, or a full one (``"blocks.3.hook_resid_mid"``).
+        site: A short name (``"pattern"``), a synonym, or a full one (``"hook_embed"``).
         layer: The layer, from the front or (negative) from the back; None for model-wide sites.
         part: TransformerLens's third key: ``"ln1"``, ``"ln2"``, ``"attn"``, ``"mlp"``.
 

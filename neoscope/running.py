@@ -1,10 +1,11 @@
-"""run_with_cache: run a model and keep what stood at the sites someone asked for."""
+"""The ways to run a model beyond calling it: with a cache of its sites, and with edits."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from transformer_lens.HookedRootModule import HookedRootModule
 
 from neoscope.cache import ActivationCache
 from neoscope.config import NeoConfig
+from neoscope.edit import Edit, compile_edits
 from neoscope.errors import SiteError
 from neoscope.inputs import Input, ReturnType, is_text, read_pos_slice
 from neoscope.run import Recorder, Site
@@ -23,13 +25,34 @@ if TYPE_CHECKING:
     from neoscope.model import HookedGPTNeo
 
 
-class Recording(HookedRootModule):
-    """The part of HookedGPTNeo that caches."""
+@dataclass(frozen=True)
+class Span:
+    """The layers that a forward walks."""
+
+    start: int | None = None
+    stop: int | None = None
+
+    def runs(self, ref: SiteRef, n_layers: int) -> bool:
+        """Whether a site is passed."""
+        start = -1 if self.start is None else self.start
+        stop = n_layers + 1 if self.stop is None else self.stop
+        return start <= ref.order(n_layers)[0] < stop
+
+    def __str__(self) -> str:
+        """Return the arguments that made it."""
+        given = {"start_at_layer": self.start, "stop_at_layer": self.stop}
+        return ", ".join(f"{name}={at}" for name, at in given.items() if at is not None)
+
+
+class Running(HookedRootModule):
+    """The part of HookedGPTNeo that caches and edits."""
 
     config: NeoConfig
     if TYPE_CHECKING:
         tokenize: Callable[..., Tokens]
         _switches_on: Callable[[], frozenset[str]]
+        _span: Callable[..., Span]
+        _edits: list[Edit]
 
     def run_with_cache(  # type: ignore[override]  # its own arguments are keywords here too
         self,
@@ -89,8 +112,11 @@ class Recording(HookedRootModule):
                 if key in options
             }
             input = self.tokenize(input, **text_options)
+        span = self._span(
+            options.get("start_at_layer"), options.get("stop_at_layer"), options.get("past")
+        )
         recorder = Recorder(
-            {ref.name: ref for ref in self._wanted(sites, layers, names_filter)},
+            {ref.name: ref for ref in self._wanted(sites, layers, names_filter, span)},
             positions=positions,
             columns=read_pos_slice(pos_slice),
             device=None if device is None else torch.device(device),
@@ -110,7 +136,9 @@ class Recording(HookedRootModule):
         )
         return out, cache.remove_batch_dim() if remove_batch_dim else cache
 
-    def _wanted(self, sites: Any, layers: Any, names_filter: Any) -> tuple[SiteRef, ...]:
+    def _wanted(
+        self, sites: Any, layers: Any, names_filter: Any, span: Span
+    ) -> tuple[SiteRef, ...]:
         if names_filter is not None:
             if sites is not None:
                 raise SiteError("give either sites or names_filter, not both")
@@ -125,9 +153,14 @@ class Recording(HookedRootModule):
                 raise SiteError(
                     f"site {ref.name!r} has several values while {min(split)} is on; switch it off"
                 )
-        if not wanted:
-            raise SiteError("no site was selected: the filter matches none of the model's sites")
-        return wanted
+        passed = tuple(ref for ref in wanted if span.runs(ref, self.config.n_layers))
+        named = sites is not None and not callable(sites)
+        if named and len(passed) < len(wanted):
+            missed = next(ref.name for ref in wanted if ref not in passed)
+            raise SiteError(f"site {missed!r} would not be passed: {span}")
+        if not passed:
+            raise SiteError("no site was selected: the filter matches none that the run passes")
+        return passed
 
     def _last_site(self, recorder: Recorder | None) -> str | None:
         """The last site that a record or a hook needs; None when nothing does."""
@@ -150,3 +183,26 @@ class Recording(HookedRootModule):
         ids, mask = from_ids(input, attention_mask, d_vocab=self.config.d_vocab)
         mask = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask
         return Tokens(ids=ids, mask=mask)
+
+    def run_with_edits(
+        self, input: Input, edits: Sequence[Edit], attention_mask: Any = None, **options: Any
+    ) -> Any:
+        """Run the model with edits, in order; takes all of :meth:`forward`'s arguments.
+
+        Raises:
+            SiteError: An edit's site, layer, head or position does not exist.
+            EditError: An edit's value does not fit its site.
+        """
+        return self(input, attention_mask, edits=edits, **options)
+
+    @contextlib.contextmanager
+    def edits(self, *edits: Edit | Sequence[Edit]) -> Iterator[Self]:
+        """Make edits part of every run inside the ``with``; undone however it is left."""
+        flat = [e for item in edits for e in ([item] if isinstance(item, Edit) else item)]
+        compile_edits(flat, self.config, self._switches_on())
+        before = self._edits
+        self._edits = [*before, *flat]
+        try:
+            yield self
+        finally:
+            self._edits = before

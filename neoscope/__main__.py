@@ -1,0 +1,5 @@
+"""``python -m neoscope``: the command line."""
+
+from neoscope.cli import main
+
+main()

@@ -1,0 +1,218 @@
+"""``neoscope cache``: run texts through a model and keep what stood at its sites, in one file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from neoscope.cli.options import (
+    Device,
+    Dtype,
+    DtypeOption,
+    Json,
+    Model,
+    Revision,
+    human_bytes,
+    load_model,
+    split_ints,
+    split_list,
+)
+from neoscope.errors import CacheError, TokenizationError
+
+if TYPE_CHECKING:
+    from neoscope.cache import ActivationCache
+    from neoscope.model import HookedGPTNeo
+    from neoscope.tokens import Tokens
+
+# What the embedded circuit is made for: words that come back. It was built to begin with its
+# beginning-of-text token.
+_EMBEDDED_TEXT = "river stone candle lamp forest horse anchor river stone candle lamp forest"
+
+
+def cache(
+    model: Model = "induction",
+    text: Annotated[
+        list[str] | None, typer.Option(help="A text; repeat the option for several.")
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="A text file: every line that is not blank is a text.")
+    ] = None,
+    sites: Annotated[
+        str | None, typer.Option(help="Comma-separated, e.g. resid_post,pattern; default all.")
+    ] = None,
+    layers: Annotated[
+        str | None, typer.Option(help="Comma-separated, e.g. 0,3,-1 or 0-3; default all.")
+    ] = None,
+    positions: Annotated[
+        str | None,
+        typer.Option(help="Tokens of each text, e.g. 0,-1; -1 is its last; default all."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("run.safetensors"),
+    prepend_bos: Annotated[
+        bool, typer.Option("--prepend-bos", help="Put the beginning-of-text token first.")
+    ] = False,
+    truncate: Annotated[
+        bool, typer.Option("--truncate", help="Cut texts at the context length.")
+    ] = False,
+    revision: Revision = None,
+    dtype: DtypeOption = Dtype.float32,
+    device: Device = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Cache activations of texts.
+
+    Without arguments: the embedded circuit on an embedded text.
+    """
+    wanted_sites, wanted_layers = split_list(sites), split_ints(layers, "--layers")
+    wanted_positions = split_ints(positions, "--positions")
+    texts = _texts(text, file)
+    _check_target(out)
+    loaded = load_model(model, revision=revision, dtype=dtype, device=device, quiet=as_json)
+    if texts is None:
+        if model != "induction":
+            raise TokenizationError("give --text or --file: only 'induction' has a text of its own")
+        texts, prepend_bos = [_EMBEDDED_TEXT], True
+    tokens = loaded.tokenize(texts, prepend_bos=prepend_bos, truncate=truncate)
+    result = _run(loaded, tokens, wanted_sites, wanted_layers, wanted_positions, quiet=as_json)
+    result.save(out)
+    facts = _facts(loaded, result, out)
+    if as_json:
+        print(json.dumps(facts, indent=2))  # noqa: T201  # the command line prints
+    else:
+        _show(loaded, result, facts)
+
+
+def _texts(text: list[str] | None, file: Path | None) -> list[str] | None:
+    texts = list(text or ())
+    if file is not None:
+        try:
+            lines = file.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise TokenizationError(f"cannot read {file}: {reason}") from error
+        texts += [line for line in lines if line.strip()]
+        if not texts:
+            raise TokenizationError(f"{file} holds no text: every line is blank")
+    return texts or None
+
+
+def _check_target(out: Path) -> None:
+    """Refuse what cannot be written before the work is done, not after."""
+    folder = out.expanduser().absolute().parent
+    if not folder.is_dir():
+        raise CacheError(f"cannot write {out}: the folder {folder} does not exist")
+    if out.is_dir():
+        raise CacheError(f"cannot write {out}: it is a folder; name a file, e.g. run.safetensors")
+
+
+def _run(
+    model: HookedGPTNeo,
+    tokens: Tokens,
+    sites: list[str] | None,
+    layers: list[int] | None,
+    positions: list[int] | None,
+    *,
+    quiet: bool,
+) -> ActivationCache:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    from neoscope.corpus import cache_texts, cached_sites, corpus_nbytes
+
+    refs = cached_sites(model, sites, layers)
+    size = corpus_nbytes(model, tokens, refs, positions)
+    console = Console(stderr=True, quiet=quiet)
+    n = len(tokens.ids)
+    console.print(
+        f"{n} text{'s' if n > 1 else ''}, {sum(tokens.lengths)} tokens, {len(refs)} tensors: "
+        f"{human_bytes(size)}",
+        highlight=False,
+    )
+    free = _free_memory()
+    if free is not None and size > free:
+        raise CacheError(
+            f"this cache needs {human_bytes(size)}, but only {human_bytes(free)} of memory are "
+            "free; choose fewer --sites, --layers or --positions, or fewer texts"
+        )
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress("texts", *columns, console=console, transient=True) as progress:
+        task = progress.add_task("texts", total=n)
+        return cache_texts(
+            model,
+            tokens,
+            sites=sites,
+            layers=layers,
+            positions=positions,
+            progress=lambda done: progress.update(task, completed=done),
+        )
+
+
+def _free_memory() -> float | None:
+    """Bytes the system can still give, where it says so (Linux)."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+        return next(float(x.split()[1]) * 1024 for x in lines if x.startswith("MemAvailable"))
+    except (OSError, StopIteration, ValueError, IndexError):
+        return None
+
+
+def _facts(model: HookedGPTNeo, cache: ActivationCache, out: Path) -> dict[str, Any]:
+    assert cache.tokens is not None
+    return {
+        "file": str(out),
+        "file_bytes": out.expanduser().stat().st_size,
+        "model": model.cfg.model_name,
+        "texts": len(cache.tokens.ids),
+        "tokens": sum(cache.tokens.lengths),
+        "truncated": sum(cache.tokens.truncated),
+        "added": list(cache.tokens.added),
+        "tensors": {
+            name: {"axes": list(cache.axes(name)), "shape": list(x.shape)}
+            for name, x in cache.items()
+        },
+    }
+
+
+def _show(model: HookedGPTNeo, cache: ActivationCache, facts: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from neoscope.cli.cache_look import look
+
+    console = Console()
+    console.print(repr(model), highlight=False, markup=False)
+    table = Table(box=None, pad_edge=False)
+    for column in ("site", "layers", "axes", "shape of one"):
+        table.add_column(column)
+    for name in cache:
+        ref = cache.ref(name)
+        if ref.layer is not None and ref.layer != cache.layers(ref.kind.short)[0]:
+            continue
+        shape = " x ".join(map(str, cache[name].shape))
+        table.add_row(ref.kind.short, _span(cache, ref), ", ".join(cache.axes(name)), shape)
+    console.print(table, highlight=False)
+    if facts["added"]:
+        console.print(f"put before each text, as asked: {' '.join(facts['added'])}", markup=False)
+    if facts["truncated"]:
+        console.print(f"cut off as asked: {facts['truncated']} tokens")
+    look(console, model, cache)
+    console.print(
+        f"\nwrote {facts['file']} ({human_bytes(facts['file_bytes'])}); read it with "
+        f"neoscope.ActivationCache.load({facts['file']!r})",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _span(cache: ActivationCache, ref: Any) -> str:
+    if ref.layer is None:
+        return ""
+    layers = cache.layers(ref.kind.short)
+    whole = layers == list(range(layers[0], layers[-1] + 1))
+    if len(layers) == 1:
+        return str(layers[0])
+    return f"{layers[0]} to {layers[-1]}" if whole else ", ".join(map(str, layers))

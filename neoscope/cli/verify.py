@@ -1,0 +1,100 @@
+"""``neoscope verify``: is every site causal, and does the model equal transformers' own?"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from neoscope.cli.options import Device, Dtype, DtypeOption, Json, Model, Revision, load_model
+
+if TYPE_CHECKING:
+    from neoscope.contract_report import ContractReport
+
+
+class Layers(StrEnum):
+    """Which layers are written to."""
+
+    kinds = "kinds"
+    all = "all"
+
+
+def verify(
+    model: Model = "induction",
+    revision: Revision = None,
+    layers: Annotated[
+        Layers, typer.Option(help="Write to the first and last layer of each kind, or to all.")
+    ] = Layers.kinds,
+    dtype: DtypeOption = Dtype.float32,
+    device: Device = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Check the site contract on a checkpoint, and its numbers against transformers.
+
+    Exits with 1 if a check fails.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from neoscope.contract import check
+    from neoscope.contract_report import ContractReport
+    from neoscope.parity import compare
+
+    began = time.perf_counter()
+    loaded = load_model(model, revision=revision, dtype=dtype, device=device, quiet=as_json)
+    with Progress(console=Console(stderr=True, quiet=as_json), transient=True) as progress:
+        task = progress.add_task("sites", total=1.0)
+
+        def show(what: str, share: float) -> None:
+            progress.update(task, completed=share, description=what)
+
+        report = check(loaded, layers=layers.value, progress=show)
+        progress.update(task, completed=1.0, description="transformers")
+        parity = compare(loaded, model, revision=revision)
+    report = ContractReport(model, dtype.value, (*report.checks, *parity))
+    if as_json:
+        facts = {"model": model, "dtype": dtype.value, "ok": report.ok}
+        checks = [asdict(row) for row in report.checks]
+        print(json.dumps(facts | {"checks": checks}, indent=2))  # noqa: T201  # prints
+    else:
+        _show(report, time.perf_counter() - began)
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+def _show(report: ContractReport, seconds: float) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, title_justify="left",
+                  title=f"{report.model} in {report.dtype}")  # fmt: skip
+    for column in ("check", "of", "worst", "limit", ""):
+        table.add_column(column, justify="left" if column in ("check", "") else "right")
+    for what, n, failed, worst, limit in report.summary():
+        verdict = Text(f"{failed} failed", "bold red") if failed else Text("ok", "green")
+        sign = (
+            "> 0"
+            if what in ("moves what follows", "gradient")
+            else f"{limit:.0e}"
+            if limit
+            else "0"
+        )
+        table.add_row(what, str(n), f"{worst:.2g}", sign, verdict)
+    console = Console()
+    console.print(table, highlight=False)
+    notes = {row.note: 0 for row in report.checks if row.note}
+    for row in report.checks:
+        if row.note:
+            notes[row.note] += 1
+    for note, n in notes.items():
+        console.print(f"note: {n} x {note}", highlight=False)
+    for row in report.failures:
+        text = f"FAILED {row.what}: {row.site}: {row.error:.3g}, limit {row.limit:.3g}"
+        console.print(Text(text, "red"))
+    result = "every site is causal" if report.ok else "NOT to be trusted"
+    console.print(f"{len(report.checks)} checks in {seconds:.0f} s: {result}", highlight=False)
