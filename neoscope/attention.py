@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from neoscope.config import NeoConfig
 from neoscope.kv_cache import KVCache
 from neoscope.layernorm import LayerNorm
-from neoscope.run import Run, Site
+from neoscope.run import Run, Site, linear
 from neoscope.visibility import Visibility
 
 Stream = Float[Tensor, "batch pos d_model"]
@@ -134,7 +134,7 @@ class Attention(nn.Module):
             run.require(self.hook_result, "use_attn_result")
             result = torch.einsum("bphe,hed->bphd", z, self.W_O)
             return run.tap(self.hook_result, result).sum(2) + self.b_O
-        return F.linear(z.flatten(2), self.weight_o, self.b_O)
+        return linear(z.flatten(2), self.weight_o, self.b_O)
 
     def _project(
         self, stream: Stream, attn_in: Site, ln1: LayerNorm, run: Run
@@ -147,7 +147,7 @@ class Attention(nn.Module):
             if run.looks(site):
                 run.require(site, switch)
         if not run.looks(attn_in, *inputs):
-            qkv = F.linear(ln1(stream, run), self.weight_qkv)
+            qkv = linear(ln1(stream, run), self.weight_qkv)
             q, k, v = qkv.unflatten(-1, (3, self.n_heads, self.d_head)).unbind(2)
             return q, k, v
         split = stream[:, :, None].expand(-1, -1, self.n_heads, -1)

@@ -155,9 +155,9 @@ class ActivationCache(Mapping[str, Tensor]):
         Raises:
             CacheError: It was cached in none of them.
         """
-        found = self.layers(site) if layers is None else list(layers)
+        found = self._cached_layers(site) if layers is None else list(layers)
         if not found:
-            raise CacheError(f"{site!r} was not cached in any layer; cached: {list(self)[:8]} ...")
+            raise CacheError(f"stack({site!r}, layers=[]) asks for no layer")
         return torch.stack([self[site, layer] for layer in found])
 
     def last(self, site: str, layer: int | None = None) -> Float[Tensor, "*axes"]:
@@ -167,35 +167,42 @@ class ActivationCache(Mapping[str, Tensor]):
             site: A site with a position axis, e.g. ``"resid_post"``; on patterns, the query axis.
             layer: The layer; None stacks all cached layers in front.
         """
-        if (
-            layer is None
-            and self.ref((site, 0) if not self._global(site) else site).layer is not None
-        ):
-            return torch.stack([self.last(site, one) for one in self.layers(site)])
+        if layer is None and not self._single(site):
+            found = self._cached_layers(site)
+            return torch.stack([self.last(site, one) for one in found])
         key: Key = site if layer is None else (site, layer)
-        x, axis = self[key], self.axes(key).index("query" if "query" in self.axes(key) else "pos")
+        x, axes = self[key], self.axes(key)
+        axis = axes.index("query" if "query" in axes else "pos")
         if not self.has_batch_dim:
-            return x.select(axis, -1)
-        column = self._last_columns(x.shape[axis]).to(x.device)
+            return x.select(axis, int(self._last_columns(1, x.shape[axis])[0]))
+        column = self._last_columns(x.shape[0], x.shape[axis]).to(x.device)
         shape = [1] * x.ndim
         shape[0] = x.shape[0]
         sizes = list(x.shape)
         sizes[axis] = 1
         return x.gather(axis, column.view(shape).expand(sizes)).squeeze(axis)
 
-    def _global(self, site: str) -> bool:
+    def _single(self, site: str) -> bool:
+        """Whether a name without a layer means one tensor: a model-wide site or a full name."""
         try:
-            return resolve(self.config, site).layer is None
+            self.ref(site)
         except ValueError:
             return False
+        return True
 
-    def _last_columns(self, n: int) -> Tensor:
+    def _cached_layers(self, site: str) -> list[int]:
+        found = self.layers(site)
+        if not found:
+            raise CacheError(
+                f"{site!r} was not cached in any layer; cached sites: {', '.join(self._shorts())}"
+            )
+        return found
+
+    def _last_columns(self, rows: int, n: int) -> Tensor:
         if self.positions is not None or self.tokens is None or self.tokens.ids.shape[1] != n:
-            rows = 1 if self.tokens is None else self.tokens.ids.shape[0]
             return torch.full((rows,), n - 1)
         mask = self.tokens.mask
-        rows, columns = mask.shape
-        index = Visibility(rows, columns, mask.device, mask=mask).columns(-1)
+        index = Visibility(*mask.shape, mask.device, mask=mask).columns(-1)
         assert index is not None
         return index[:, 0]
 
@@ -226,9 +233,13 @@ class ActivationCache(Mapping[str, Tensor]):
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> ActivationCache:
         """Return a cache on another device or in another dtype."""
-        return self._like(
-            self._map(lambda x: x.to(device=device or x.device, dtype=dtype or x.dtype))
-        )
+        from neoscope.run import compact
+
+        def moved(x: Tensor) -> Tensor:
+            small = compact(x).to(device=device or x.device, dtype=dtype or x.dtype)
+            return small.expand(x.shape)
+
+        return self._like(self._map(moved))
 
     def select(
         self, sites: str | Sequence[str] | None = None, layers: int | Sequence[int] | None = None
@@ -239,20 +250,30 @@ class ActivationCache(Mapping[str, Tensor]):
         refs = select(self.config, sites, layers, switches=switch_names())
         names = {ref.name for ref in refs}
         return self._like(
-            {k: v for k, v in self._tensors.items() if k.removesuffix(_GRAD) in names}
+            {k: self._tensors[k] for k in self._tensors if k.removesuffix(_GRAD) in names}
         )
 
     def rows(self, index: int | slice | Sequence[int]) -> ActivationCache:
         """Return a cache of some rows of the batch; the batch axis stays.
 
         Raises:
-            CacheError: The batch axis was removed.
+            CacheError: There is no such row, or the batch axis was removed.
         """
         if not self.has_batch_dim:
             raise CacheError("this cache has no batch axis to select rows from")
-        picked: Any = [index] if isinstance(index, int) else index
-        tokens = self.tokens.rows(picked) if self.tokens is not None else None
-        return self._like(self._map(lambda x: x[picked]), tokens=tokens)
+        picked: Any = index
+        if not isinstance(index, slice):
+            picked = [index] if isinstance(index, int) else list(index)
+            batch = {x.shape[0] for x in self._tensors.values()}
+            for row in picked:
+                if batch and not -min(batch) <= row < min(batch):
+                    raise CacheError(f"row {row} does not exist; the batch has {min(batch)} rows")
+        changes: dict[str, Any] = {}
+        if self.tokens is not None:
+            changes["tokens"] = self.tokens.rows(picked)
+        if isinstance(self.positions, Tensor) and self.positions.ndim == 2:
+            changes["positions"] = self.positions[picked]
+        return self._like(self._map(lambda x: x[picked]), **changes)
 
     def remove_batch_dim(self) -> ActivationCache:
         """Return a cache of a batch of one without its batch axis.
@@ -271,7 +292,13 @@ class ActivationCache(Mapping[str, Tensor]):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory held, storages counted once however many names they have."""
+        """Bytes of memory held, storages counted once however many names they have.
+
+        For a cache that was opened from a file: what it will hold once all was read.
+        """
+        stored = getattr(self._tensors, "nbytes", None)
+        if stored is not None:
+            return int(stored)
         storages = {
             x.untyped_storage().data_ptr(): x.untyped_storage().nbytes()
             for x in self._tensors.values()
@@ -349,7 +376,7 @@ class ActivationCache(Mapping[str, Tensor]):
 
     def __repr__(self) -> str:
         """Return sites, layers, shape and size on one line."""
-        shapes = {len(self.layers(s)) for s in self._shorts() if not self._global(s)}
+        shapes = {len(self.layers(s)) for s in self._shorts() if not self._single(s)}
         batch = (
             f"{self.tokens.ids.shape[0]} x {self.tokens.ids.shape[1]} tokens, "
             if self.tokens

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from neoscope import __version__
@@ -20,6 +22,8 @@ from neoscope.tokens import Tokens
 
 _FORMAT = 1
 _HEADER = "neoscope"
+# Bits of a value, by safetensors' names of dtypes that a cache may be kept in.
+_ITEM_BITS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16}
 
 
 class LazyTensors(Mapping[str, Tensor]):
@@ -34,6 +38,7 @@ class LazyTensors(Mapping[str, Tensor]):
         """
         self._path, self._stored = path, dict(stored)
         self._read: dict[str, Tensor] = {}
+        self._state = _state(path)
 
     def __getitem__(self, name: str) -> Tensor:
         """Read one tensor."""
@@ -42,11 +47,28 @@ class LazyTensors(Mapping[str, Tensor]):
         key = self._stored[name]
         if key not in self._read:
             try:
+                if _state(self._path) != self._state:
+                    raise CacheError(f"{self._path} was changed after it was opened; load it again")
                 with safe_open(self._path, framework="pt") as file:
                     self._read[key] = file.get_tensor(key)
             except (SafetensorError, OSError) as error:
                 raise CacheError(f"{self._path}: cannot read {name!r}: {error}") from error
         return self._read[key]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the tensors once read, from the header alone."""
+        from safetensors import SafetensorError, safe_open
+
+        total = 0
+        try:
+            with safe_open(self._path, framework="pt") as file:
+                for key in set(self._stored.values()):
+                    part = file.get_slice(key)
+                    total += math.prod(part.get_shape()) * _ITEM_BITS[part.get_dtype()] // 8
+        except (SafetensorError, OSError, KeyError) as error:
+            raise CacheError(f"{self._path}: cannot read its header: {error}") from error
+        return total
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over site names without reading."""
@@ -61,8 +83,15 @@ class LazyTensors(Mapping[str, Tensor]):
         return name in self._stored
 
 
+def _state(path: Path) -> tuple[int, int, int]:
+    """What changes when a file is replaced or written to."""
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
 def save(cache: ActivationCache, path: str | os.PathLike[str]) -> None:
     """Write a cache; tensors that share memory are written once."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     target = Path(path).expanduser()
@@ -75,13 +104,16 @@ def save(cache: ActivationCache, path: str | os.PathLike[str]) -> None:
         key = (x.data_ptr(), tuple(x.shape), x.stride(), x.dtype)
         if key not in seen:
             seen[key] = name
-            tensors[name] = x.detach().cpu().contiguous().clone()
+            # A copy: safetensors refuses tensors that share memory, as q, k and v do.
+            tensors[name] = x.detach().cpu().clone(memory_format=torch.contiguous_format)
         stored[name] = seen[key]
     try:
         with atomic(target) as temporary:
             save_file(tensors, temporary, metadata={_HEADER: json.dumps(_header(cache, stored))})
     except OSError as error:
         raise CacheError(f"cannot write {target}: {error.strerror or error}") from error
+    except SafetensorError as error:  # a full disk comes as one
+        raise CacheError(f"cannot write {target}: {error}") from error
 
 
 def _header(cache: ActivationCache, stored: Mapping[str, str]) -> dict[str, Any]:
@@ -135,7 +167,9 @@ def load(path: str | os.PathLike[str]) -> ActivationCache:
         if missing:
             raise CacheError(f"{source} lacks tensors that its header names: {sorted(missing)[:5]}")
         return _build(source, header)
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
+    except CacheError:
+        raise
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise CacheError(f"{source} has a damaged header: {error!r}") from error
 
 
@@ -145,6 +179,8 @@ def _build(source: Path, header: Mapping[str, Any]) -> ActivationCache:
     positions = header["positions"]
     if isinstance(positions, dict):
         positions = slice(*positions["slice"])
+    elif isinstance(positions, list) and positions and isinstance(positions[0], list):
+        positions = torch.tensor(positions)  # [batch, n]
     return ActivationCache(
         LazyTensors(source, header["stored"]),
         NeoConfig(**config),

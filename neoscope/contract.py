@@ -69,8 +69,7 @@ def check(
         length = min(config.n_ctx, 24)
         tokens = torch.randint(config.d_vocab, (2, length), generator=generator)
     tokens = tokens.to(model.device)
-    small = dataclasses.replace(config, d_vocab=min(config.d_vocab, 512))
-    twin = HookedGPTNeo.from_config(small, seed=seed + 1).to(model.device, model.dtype)
+    twin = _twin(model, seed)
     picked = _layers(model, layers)
     rows: list[Check] = []
     with _pristine(model):
@@ -78,7 +77,10 @@ def check(
             with _switched(model, group), _switched(twin, group):
                 if i == 0:
                     rows += contract_identities.check(model, tokens)
-                subjects = Subject(model, tokens, seed), Subject(twin, tokens % small.d_vocab, seed)
+                subjects = (
+                    Subject(model, tokens, seed),
+                    Subject(twin, tokens % twin.config.d_vocab, seed),
+                )
                 sites = _sites_of(model, group, picked, first=i == 0)
                 for j, ref in enumerate(sites):
                     if progress is not None:
@@ -88,6 +90,23 @@ def check(
     return ContractReport(
         model.cfg.model_name, str(model.dtype).removeprefix("torch."), tuple(rows)
     )
+
+
+def _twin(model: HookedGPTNeo, seed: int) -> HookedGPTNeo:
+    """Return a model with the same layers whose random weights leave no site without effect.
+
+    Sites of a loaded model may be dead for reasons of its own: zero weights, a saturated softmax, a
+    LayerNorm over two dimensions, effects below half precision's rounding.
+    """
+    config = model.config
+    roomy = dataclasses.replace(
+        config,
+        d_model=config.n_heads * max(config.d_head, 8),
+        d_mlp=max(config.n_neurons, 32),
+        d_vocab=min(config.d_vocab, 512),
+        init_range=0.2,
+    )
+    return HookedGPTNeo.from_config(roomy, seed=seed + 1, device=model.device)
 
 
 def _layers(model: HookedGPTNeo, layers: Sequence[int] | str) -> list[int]:

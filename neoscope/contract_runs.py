@@ -13,7 +13,7 @@ from neoscope.model import HookedGPTNeo
 
 def check(model: HookedGPTNeo, tokens: Tensor, seed: int) -> list[Check]:
     """Check cleanliness after exceptions, padding on either side, and the KV cache."""
-    limit = tolerance(str(model.dtype).removeprefix("torch."))
+    limit = tolerance(model.dtype, whole_run=True)
     rows = [_clean(model, tokens, error) for error in (RuntimeError, KeyboardInterrupt)]
     alone = model(tokens[:1])
     scale = float(alone.abs().max()) or 1.0

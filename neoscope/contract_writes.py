@@ -69,7 +69,7 @@ def _live(
 ) -> Check:
     finite = own == own and own != float("inf")
     if structural:
-        return row(what, own == 0, own, 0.0, "a window of one key leaves nothing to move")
+        return row(what, own < 1e-5, own, 1e-5, "a window of one key leaves nothing to move")
     if finite and own > 0:
         return row(what, True, own, 0.0)
     dead = finite and twin() > 0

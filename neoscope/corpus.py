@@ -10,7 +10,8 @@ from torch import Tensor
 from neoscope.cache import ActivationCache
 from neoscope.errors import CacheError
 from neoscope.model import HookedGPTNeo
-from neoscope.sites import SiteRef, select
+from neoscope.running import Span
+from neoscope.sites import SiteRef
 from neoscope.tokens import Tokens
 from neoscope.visibility import Positions
 
@@ -23,7 +24,7 @@ def cached_sites(
     Raises:
         SiteError: A site or layer does not exist.
     """
-    return select(model.config, sites, layers, switches=model._switches_on())
+    return model._wanted(sites, layers, None, Span())
 
 
 def corpus_nbytes(
@@ -46,7 +47,8 @@ def cache_texts(
 ) -> ActivationCache:
     """Cache sites of a whole tokenized corpus, a few rows at a time, under ``no_grad``.
 
-    Rows stand in their order; what lies beyond a text's end is zero.
+    Rows stand in their order; what lies beyond a text's end is zero (scores of keys there are
+    -inf, as of all keys that nothing sees), so that how texts are batched shows nowhere.
 
     Args:
         model: The model.
@@ -68,6 +70,8 @@ def cache_texts(
             shape, dtype = _shape(model, tokens, ref, positions)
             alias = _alias(ref, refs)
             out[ref.name] = out[alias] if alias else torch.zeros(shape, dtype=dtype)
+            if ref.kind.short == "attn_scores":
+                out[ref.name].fill_(float("-inf"))
     except RuntimeError as error:
         raise CacheError(
             "not enough memory for this cache; choose fewer sites, layers or positions"
@@ -98,9 +102,10 @@ def _fill(
     out: dict[str, Tensor],
 ) -> None:
     part = tokens.rows(rows)
-    longest = max(part.lengths)
-    width = tokens.ids.shape[1]
-    cut = slice(0, longest) if tokens.padding_side == "right" else slice(width - longest, width)
+    real = part.mask.any(0).nonzero().flatten().tolist()
+    cut = slice(real[0], real[-1] + 1) if real else slice(None)
+    if isinstance(positions, Tensor) and positions.ndim == 2:
+        positions = positions[rows]
     with torch.no_grad():
         _, cache = model.run_with_cache(
             part.ids[:, cut], part.mask[:, cut], sites=names, positions=positions, return_type=None
@@ -111,6 +116,9 @@ def _fill(
             whole = axis == "key" or (axis in ("pos", "query") and positions is None)
             place.append(cut if whole else slice(0, size))
         out[name][tuple(place)] = x.to("cpu")
+        if positions is None:
+            into = out[name][rows]
+            (into.transpose(1, 2) if "query" in cache.axes(name) else into)[~part.mask] = 0
 
 
 def _shape(

@@ -11,9 +11,9 @@ from torch import Tensor
 from neoscope.cache import ActivationCache
 from neoscope.config import NeoConfig
 from neoscope.edit_region import Index, Region
-from neoscope.errors import EditError
+from neoscope.errors import EditError, SiteError
 from neoscope.run import EditFunction, switch_names
-from neoscope.sites import SiteRef, select, switched_off
+from neoscope.sites import SiteRef, check_layer, select, switched_off
 from neoscope.visibility import Positions, Visibility
 
 
@@ -86,13 +86,27 @@ def compile_edits(
     for edit in edits:
         if not isinstance(edit, Edit):
             raise EditError(f"{edit!r} is no edit; make one with neoscope.edits.ablate and others")
-        for ref in select(config, edit.site, edit.layer, switches=switch_names()):
+        for ref in _refs(edit, config):
             if ref.kind.switch is not None and ref.kind.switch not in switches:
                 raise switched_off(ref)
             region = Region(ref, edit.head, edit.positions, edit.keys, edit.unit)
             region.check(config)
             compiled.setdefault(ref.name, []).append(_bind(edit, region))
     return compiled
+
+
+def _refs(edit: Edit, config: NeoConfig) -> Sequence[SiteRef]:
+    """Return the sites of an edit; the layers that it names are those of its site."""
+    refs = select(config, edit.site, edit.layer, switches=switch_names())
+    if edit.layer is not None:
+        named = [edit.layer] if isinstance(edit.layer, int) else edit.layer
+        layers = {check_layer(layer, config.n_layers, edit.site) for layer in named}
+        stray = next((ref for ref in refs if ref.layer not in layers), None)
+        if stray is not None:
+            raise SiteError(f"{edit!r}: site {stray.name!r} is not in layer {edit.layer!r}")
+    if not refs:
+        raise SiteError(f"{edit!r} matches no site: it names no layer")
+    return refs
 
 
 def _bind(edit: Edit, region: Region) -> EditFunction:

@@ -45,6 +45,13 @@ class Region:
         sizes = self.ref.shape(config, 1, 1)
         _listed(self.head, config.n_heads, "head", name)
         _listed(self.unit, sizes[-1], "unit", name)
+        for argument, value in (("positions", self.positions), ("keys", self.keys)):
+            # Whether a text is long enough shows when it runs; none is longer than the context.
+            if isinstance(value, int) and not -config.n_ctx <= value < config.n_ctx:
+                raise SiteError(
+                    f"{argument}={value}: site {name!r} has at most {config.n_ctx} positions, the "
+                    "model's context"
+                )
 
     def _selections(self, x: Tensor, visibility: Visibility) -> list[tuple[int, Tensor]]:
         """Return (axis, index [n] or [batch, n]) of each selected axis."""
@@ -54,23 +61,23 @@ class Region:
             if value is not None:
                 at = axes.index(axis)
                 index = _listed(value, x.shape[at], axis, name)
-                found.append((at, torch.tensor(index, device=x.device)))
+                found.append((at, torch.tensor(index, dtype=torch.long, device=x.device)))
         if self.positions is not None:
             at = axes.index("query" if "query" in axes else "pos")
             columns = visibility.columns(self.positions, total=True)
             assert columns is not None
-            found.append((at, columns - visibility.n_past))
+            found.append((at, _once(columns, "positions", name) - visibility.n_past))
         if self.keys is not None:
             columns = visibility.columns(self.keys, axis="keys", total=True)
             assert columns is not None
-            found.append((axes.index("key"), columns))
+            found.append((axes.index("key"), _once(columns, "keys", name)))
         return found
 
     def read(self, x: Tensor, visibility: Visibility) -> Tensor:
         """Return the selected part of ``x``.
 
-        Positions that a KV cache holds already are not in ``x``; what is read in their place is
-        never written.
+        Positions that a KV cache holds already, and those that are still to come, are not in ``x``;
+        what is read in their place is never written.
         """
         for axis, index in self._selections(x, visibility):
             x = _take(x, axis, index.clamp(min=0))
@@ -88,43 +95,73 @@ class Region:
         Nothing else broadcasts: a value that lands on the wrong axis is a silent error.
 
         Raises:
-            EditError: It fits none of these.
+            EditError: It fits none of these, or two that differ (a [batch, d_model] for one
+                position of as many rows as positions).
         """
         value = value.to(x.device, x.dtype)
         part = self.read(x, visibility)
-        if value.shape == x.shape:
-            return self.read(value, visibility)
-        if value.shape == x.shape[1:]:
-            return self.read(value.expand_as(x), visibility)
-        single = {at for at, index in self._selections(x, visibility) if index.shape[-1] == 1}
-        kept = tuple(n for at, n in enumerate(part.shape) if at not in single)
-        for shape in (kept, kept[1:]):
-            if value.shape == shape:
-                batch = shape is kept or (len(shape) == len(kept))
-                full = [1 if at in single else n for at, n in enumerate(part.shape)]
-                return value.reshape([*(full[:1] if batch else [1]), *full[1:]]).expand_as(part)
-        broadcasts = value.ndim == part.ndim and all(
-            a in (1, b) for a, b in zip(value.shape, part.shape, strict=True)
-        )
-        if value.ndim == 0 or value.shape in (part.shape[1:], part.shape[-1:], (1,)) or broadcasts:
-            return value.expand_as(part)
-        raise EditError(
+        selections = self._selections(x, visibility)
+        single = {at for at, index in selections if index.shape[-1] == 1}
+        readings = [
+            value.reshape(view).expand_as(part) for view in _views(value.shape, part.shape, single)
+        ]
+        if selections and value.shape in (x.shape, (1, *x.shape[1:]), x.shape[1:]):
+            readings.append(self.read(value.expand_as(x), visibility))
+        said = (
             f"{what} at {self.ref.name!r}: the value has shape {tuple(value.shape)}; the selected "
             f"part has {tuple(part.shape)}, the whole site {tuple(x.shape)} {self.ref.kind.axes}"
         )
+        if not readings:
+            raise EditError(said)
+        for other in readings[1:]:
+            if not torch.allclose(readings[0], other, rtol=0, atol=0, equal_nan=True):
+                raise EditError(f"{said}: it fits in two ways; give it all axes of the part")
+        return readings[0]
+
+
+def _views(value: Sequence[int], part: Sequence[int], single: set[int]) -> set[tuple[int, ...]]:
+    """Return the shapes, with as many axes as the part, in which a value may be meant."""
+    kept = tuple(n for at, n in enumerate(part) if at not in single)
+    value, part = tuple(value), tuple(part)
+    ones = (1,) * len(part)
+    views = set()
+    if value in ((), (1,)):
+        views.add(ones)
+    if len(value) == len(part) and all(a in (1, b) for a, b in zip(value, part, strict=True)):
+        views.add(value)
+    if value == kept:
+        views.add(part)
+    if value in (kept[1:], part[1:]):
+        views.add((1, *part[1:]))
+    if value == part[-1:]:
+        views.add((*ones[1:], *value))
+    return views
 
 
 def _listed(value: Index, size: int, axis: str, site: str) -> list[int]:
     if value is None:
         return []
     listed = [value] if isinstance(value, int) else list(value)
+    if not listed:
+        raise SiteError(f"{axis} [] selects nothing at site {site!r}")
     for index in listed:
         if isinstance(index, bool) or not isinstance(index, int) or not -size <= index < size:
             raise SiteError(
                 f"{axis} {index!r} does not exist at site {site!r}, which has {size} "
                 f"(0 to {size - 1})"
             )
-    return [index % size for index in listed]
+    listed = [index % size for index in listed]
+    if len(set(listed)) < len(listed):
+        raise SiteError(f"{axis} {value!r} names one of site {site!r} twice")
+    return listed
+
+
+def _once(columns: Tensor, argument: str, site: str) -> Tensor:
+    """Return columns [batch, n] in which no row names a column twice."""
+    ordered = columns.sort(dim=1).values
+    if bool(((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any()):
+        raise SiteError(f"{argument} name one position of site {site!r} twice")
+    return columns
 
 
 def _expand(index: Tensor, x: Tensor, axis: int) -> Tensor:

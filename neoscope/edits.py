@@ -55,9 +55,10 @@ def transform(
         site: Short or full name.
         layer: One layer, several, or None for all.
         function: Takes and returns the site's tensor, selected axes cut down to what was selected.
+            It gets a copy, in which it may write.
         where: ``head``, ``positions``, ``keys``, ``unit``; each an int, several, or None for all.
     """
-    return _edit("transform", site, layer, lambda here: function(here.part), where)
+    return _edit("transform", site, layer, lambda here: function(here.part.clone()), where)
 
 
 def replace(
@@ -154,9 +155,9 @@ def mean_ablate(
             real = None if mask is None else mask[:, here.visibility.n_past :]
             mean = mean_over_tokens(here.whole, here.ref, real)
         else:
-            source = reference[here.ref.name].to(here.whole.device, here.whole.dtype)
-            tokens = reference.tokens if reference.positions is None else None
-            mean = mean_over_tokens(source, here.ref, None if tokens is None else tokens.mask)
+            mean = mean_over_tokens(
+                _with_batch(reference, here), here.ref, _real(reference, here.ref)
+            )
         return here.region.read(mean.expand_as(here.whole), here.visibility)
 
     return _edit("mean_ablate", site, layer, change, where | {"head": head})
@@ -170,10 +171,37 @@ def mean_over_tokens(x: Tensor, ref: SiteRef, real: Tensor | None) -> Tensor:
     """
     if "pos" not in ref.kind.axes:
         raise EditError(f"mean_ablate: site {ref.name!r} has no position axis to average over")
+    # In float32: sums over a corpus pass what half precision can hold.
     if real is None:
-        return x.mean(dim=(0, 1), keepdim=True)
-    weight = real.to(x.device, x.dtype).view(*real.shape, *[1] * (x.ndim - 2))
-    return (x * weight).sum((0, 1), keepdim=True) / weight.sum()
+        return x.float().mean(dim=(0, 1), keepdim=True).to(x.dtype)
+    seen = real.to(x.device).view(*real.shape, *[1] * (x.ndim - 2))
+    total = torch.where(seen, x.float(), 0.0).sum((0, 1), keepdim=True)
+    return (total / real.sum()).to(x.dtype)
+
+
+def _with_batch(reference: ActivationCache, here: Here) -> Tensor:
+    """This site of a cache, where the run is, batch axis included."""
+    found = reference[here.ref.name].to(here.whole.device, here.whole.dtype)
+    return found if reference.has_batch_dim else found[None]
+
+
+def _real(reference: ActivationCache, ref: SiteRef) -> Tensor | None:
+    """Which columns of a cached site are tokens; None where all are.
+
+    Raises:
+        EditError: The cache was cut down to columns of which it cannot say that.
+    """
+    if reference.tokens is None or reference.positions is not None:
+        return None
+    mask, axis = reference.tokens.mask, 1 if reference.has_batch_dim else 0
+    if bool(mask.all()):
+        return None
+    if mask.shape[1] != reference[ref.name].shape[axis]:
+        raise EditError(
+            f"mean_ablate at {ref.name!r}: the reference holds some columns of padded texts, of "
+            "which nobody knows whether they are tokens; cache it with positions=, not pos_slice="
+        )
+    return mask
 
 
 def resample(
@@ -198,13 +226,14 @@ def resample(
     """
 
     def change(here: Here) -> Tensor:
-        drawn = _other_rows(here.whole, here.ref, reference, seed)
+        drawn = _other_rows(here, reference, seed)
         return here.region.read(drawn, here.visibility)
 
     return _edit("resample", site, layer, change, where | {"head": head})
 
 
-def _other_rows(x: Tensor, ref: SiteRef, reference: ActivationCache | None, seed: int) -> Tensor:
+def _other_rows(here: Here, reference: ActivationCache | None, seed: int) -> Tensor:
+    x, ref = here.whole, here.ref
     generator = torch.Generator().manual_seed(seed)
     rows = x.shape[0]
     if reference is None:
@@ -216,7 +245,7 @@ def _other_rows(x: Tensor, ref: SiteRef, reference: ActivationCache | None, seed
         source = torch.empty_like(order)
         source[order] = order.roll(1)
         return x[source.to(x.device)]
-    pool = reference[ref.name].to(x.device, x.dtype)
+    pool = _with_batch(reference, here)
     if pool.shape[1:] != x.shape[1:]:
         raise EditError(
             f"resample at {ref.name!r}: a row of the reference holds {tuple(pool.shape[1:])}, one "

@@ -71,6 +71,11 @@ def read_stream(input: Any, mask: Any, config: NeoConfig, device: torch.device) 
             f"with start_at_layer the input must be a residual stream [batch, pos, "
             f"{config.d_model}]; found {found}"
         )
+    if not input.numel() or not input.is_floating_point():
+        raise TokenizationError(
+            f"the residual stream must hold real numbers; found shape {tuple(input.shape)} of "
+            f"{input.dtype}"
+        )
     return Read(None, input, check_mask(mask, device))
 
 
@@ -86,12 +91,18 @@ def visibility_of(
     n_past = 0 if past is None else past.length
     mask = read.mask
     if mask is not None and tuple(mask.shape) not in ((batch, n_query), (batch, n_past + n_query)):
+        whole = f", with the KV cache's ({batch}, {n_past + n_query})" if n_past else ""
         raise TokenizationError(
             f"attention_mask has shape {tuple(mask.shape)}; the tokens have ({batch}, {n_query})"
+            f"{whole}"
+        )
+    if past is not None and past.batch not in (None, batch):
+        raise TokenizationError(
+            f"the KV cache holds {past.batch} rows, but {batch} rows of new tokens came"
         )
     if past is not None and (mask is None or mask.shape[1] == n_query):
         mask = past.full_mask(mask, batch, n_query)
-    visibility = Visibility(batch, n_query, device, n_past=n_past, mask=mask)
+    visibility = Visibility(batch, n_query, device, n_past=n_past, mask=mask, grows=past is not None)
     longest = max(visibility.lengths())
     if longest > config.n_ctx:
         raise TokenizationError(
@@ -132,12 +143,29 @@ def next_token_loss(
     *,
     per_token: bool,
 ) -> Float[Tensor, "..."]:
-    """Next-token loss in nats; predictions from or of padding do not count."""
-    target = ids[:, 1:]
+    """Next-token loss in nats; predictions from or of padding do not count.
+
+    Raises:
+        TokenizationError: The ids do not fit the logits, or every text is a single token, which
+            leaves nothing to predict.
+    """
+    ids, _ = from_ids(ids, None, d_vocab=logits.shape[-1])
+    if ids.shape != logits.shape[:2]:
+        raise TokenizationError(
+            f"the loss needs the ids of the tokens that ran, {tuple(logits.shape[:2])}; found "
+            f"{tuple(ids.shape)}"
+        )
+    target = ids[:, 1:].to(logits.device)
     loss = F.cross_entropy(logits[:, :-1].float().transpose(1, 2), target, reduction="none")
-    if mask is None:
-        return loss if per_token else loss.mean()
-    mask = mask[:, -ids.shape[1] :]
-    real = mask[:, 1:] & mask[:, :-1]
-    loss = torch.where(real, loss, 0.0)
-    return loss if per_token else loss.sum() / real.sum()
+    real = torch.ones_like(target, dtype=torch.bool)
+    if mask is not None:
+        mask = mask[:, -ids.shape[1] :]
+        real = mask[:, 1:] & mask[:, :-1]
+        loss = torch.where(real, loss, 0.0)
+    if per_token:
+        return loss
+    if not bool(real.any()):
+        raise TokenizationError(
+            "the loss needs a next token to predict: give at least two tokens in a text"
+        )
+    return loss.mean() if mask is None else loss.sum() / real.sum()

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from neoscope.errors import TokenizationError
 
-KeysOrValues = Float[Tensor, "batch head key d_head"]
+New = Float[Tensor, "batch head query d_head"]
+All = Float[Tensor, "batch head key d_head"]
 
 
 class KVCache:
@@ -35,7 +36,7 @@ class KVCache:
     @property
     def batch(self) -> int | None:
         """Rows, or None while empty."""
-        return self._keys[0].shape[0] if self._keys else None
+        return self._keys[0].shape[0] if self.length else None
 
     def full_mask(
         self, new: Bool[Tensor, "batch query"] | None, batch: int, n_query: int
@@ -59,31 +60,35 @@ class KVCache:
             past = torch.ones(batch, self.length, dtype=torch.bool, device=new.device)
         return torch.cat([past, new], dim=1)
 
-    def append(
-        self, layer: int, key: KeysOrValues, value: KeysOrValues
-    ) -> tuple[KeysOrValues, KeysOrValues]:
+    def append(self, layer: int, key: New, value: New) -> tuple[All, All]:
         """Add new keys and values of one layer; return those of all tokens so far."""
         if torch.is_grad_enabled() and (key.requires_grad or value.requires_grad):
             return self._append_with_grad(layer, key, value)
         end = self.length + key.shape[2]
         for buffers, new in ((self._keys, key), (self._values, value)):
-            if layer == len(buffers):
-                buffers.append(new.new_empty((*new.shape[:2], max(end, 16), new.shape[3])))
-            if buffers[layer].shape[2] < end:
-                old = buffers[layer]
+            self._begin(buffers, layer, new, max(end, 16))
+            old = buffers[layer]
+            # A buffer of inference_mode cannot be written to outside of it.
+            frozen = old.is_inference() and not torch.is_inference_mode_enabled()
+            if old.shape[2] < end or frozen:
                 grown = new.new_empty((*new.shape[:2], max(end, 2 * old.shape[2]), new.shape[3]))
                 grown[:, :, : self.length] = old[:, :, : self.length]
                 buffers[layer] = grown
             buffers[layer][:, :, self.length : end] = new
         return self._keys[layer][:, :, :end], self._values[layer][:, :, :end]
 
+    def _begin(self, buffers: list[Tensor], layer: int, new: Tensor, size: int) -> None:
+        """Give a layer its first buffer; a forward that failed may have left a useless one."""
+        if not self.length:
+            del buffers[layer:]
+        if layer == len(buffers):
+            buffers.append(new.new_empty((*new.shape[:2], size, new.shape[3])))
+
     def _append_with_grad(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         out = []
         for buffers, new in ((self._keys, key), (self._values, value)):
-            if layer == len(buffers):
-                buffers.append(new)
-            else:
-                buffers[layer] = torch.cat([buffers[layer][:, :, : self.length], new], dim=2)
+            self._begin(buffers, layer, new, 0)
+            buffers[layer] = torch.cat([buffers[layer][:, :, : self.length], new], dim=2)
             out.append(buffers[layer])
         return out[0], out[1]
 

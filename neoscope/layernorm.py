@@ -38,10 +38,14 @@ class LayerNorm(nn.Module):
         shape = (x.shape[-1],)
         if run is None or not run.looks(self.hook_scale, self.hook_normalized):
             return F.layer_norm(x, shape, self.w, self.b, self.eps)
-        normalized = F.layer_norm(x, shape, eps=self.eps)
+        if x.dtype == torch.float32 and not torch.is_grad_enabled():
+            # What the kernel has anyway; it cannot be differentiated, nor is it float32 in bf16.
+            normalized, _, inverse = torch.native_layer_norm(x, shape, None, None, self.eps)
+            scale = inverse.reciprocal()
+        else:
+            normalized = F.layer_norm(x, shape, eps=self.eps)
+            scale = (x.float().var(-1, keepdim=True, unbiased=False) + self.eps).sqrt()
         if run.looks(self.hook_scale):
-            variance = x.float().var(-1, keepdim=True, unbiased=False)
-            scale = (variance + self.eps).sqrt()
             # A view: the site's own gradient must not mix with that of the numerator below.
             written = run.tap(self.hook_scale, scale.view_as(scale))
             if run.writes(self.hook_scale):

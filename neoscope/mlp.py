@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from neoscope.config import NeoConfig
 from neoscope.errors import ConfigError, nearest
-from neoscope.run import Run, Site
+from neoscope.run import Run, Site, has_onednn, linear
 
 Activation = Callable[[Tensor], Tensor]
 _TANH_GELUS = ("gelu_new", "gelu_pytorch_tanh", "gelu_fast", "gelu_accurate")
@@ -80,9 +80,9 @@ class MLP(nn.Module):
         if not run.looks(self.hook_pre, self.hook_post) and self._can_fuse(x):
             post = _linear_gelu(x, self.weight_in, self.b_in)
         else:
-            pre = run.tap(self.hook_pre, F.linear(x, self.weight_in, self.b_in))
+            pre = run.tap(self.hook_pre, linear(x, self.weight_in, self.b_in))
             post = run.tap(self.hook_post, self.act(pre))
-        return F.linear(post, self.weight_out, self.b_out)
+        return linear(post, self.weight_out, self.b_out)
 
     def _can_fuse(self, x: Tensor) -> bool:
         return (
@@ -91,8 +91,7 @@ class MLP(nn.Module):
             and x.dtype in (torch.float32, torch.bfloat16)
             and x.shape[0] * x.shape[1] >= 64
             and not torch.is_grad_enabled()
-            and torch.backends.mkldnn.is_available()
-            and bool(torch.backends.mkldnn.enabled)
+            and has_onednn()
         )
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,6 +15,7 @@ from neoscope import organism
 from neoscope.checkpoint import Checkpoint, find
 from neoscope.contract_report import Check, tolerance
 from neoscope.errors import MissingExtraError
+from neoscope.hub import WEIGHT_NAMES
 from neoscope.kv_cache import KVCache
 from neoscope.model import HookedGPTNeo
 
@@ -41,7 +46,7 @@ def compare(
         MissingExtraError: transformers is not installed.
     """
     theirs, problem = _reference(find(organism.bundled(name_or_path), revision=revision), model)
-    limit = tolerance(str(model.dtype).removeprefix("torch."))
+    limit = tolerance(model.dtype, whole_run=True)
     if theirs is None:
         return [Check(_WHAT, "loading", "", True, 0.0, limit, problem)]
     generator = torch.Generator().manual_seed(seed)
@@ -60,29 +65,53 @@ def compare(
 def _reference(found: Checkpoint, model: HookedGPTNeo) -> tuple[PreTrainedModel | None, str]:
     """Load transformers' own model; None and the reason where it cannot read the checkpoint."""
     try:
-        from transformers import GPTNeoForCausalLM
+        from transformers import GPTNeoConfig, GPTNeoForCausalLM
         from transformers.utils import logging as progress_bars
     except ImportError as error:
         raise MissingExtraError("verify needs transformers: pip install transformers") from error
+    shown = progress_bars.is_progress_bar_enabled()
     progress_bars.disable_progress_bar()
     try:
-        loaded: Any = GPTNeoForCausalLM.from_pretrained(
-            str(found.folder),
-            dtype=model.dtype,
-            attn_implementation="eager",
-            local_files_only=True,
-            output_loading_info=True,
-        )
+        # The weights decide whether the embeddings are tied; an old config.json may be wrong.
+        config = GPTNeoConfig.from_pretrained(str(found.folder))
+        config.tie_word_embeddings = found.config.tie_word_embeddings
+        with _as_folder(found, config) as folder:
+            loaded: Any = GPTNeoForCausalLM.from_pretrained(
+                folder,
+                config=config,
+                dtype=model.dtype,
+                attn_implementation="eager",
+                local_files_only=True,
+                output_loading_info=True,
+            )
     except Exception as error:  # whatever transformers raises, it cannot be the reference
         return None, f"not compared: transformers cannot read it ({type(error).__name__})"
     finally:
-        progress_bars.enable_progress_bar()
+        if shown:
+            progress_bars.enable_progress_bar()
     theirs, report = loaded
     missing = [key for key in report["missing_keys"] if key != "lm_head.weight"]
     if missing:
         return None, f"not compared: transformers finds no {missing[0]} in it"
     reference: PreTrainedModel = theirs.to(model.device).eval()
     return reference, ""
+
+
+@contextlib.contextmanager
+def _as_folder(found: Checkpoint, config: Any) -> Iterator[str]:
+    """Yield a folder in which transformers finds the very file that was loaded.
+
+    By itself it would take ``model.safetensors``, whichever file beside it was asked for.
+    """
+    if len(found.files) != 1 or found.files[0].name in WEIGHT_NAMES[:1]:
+        yield str(found.folder)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        safe = found.files[0].suffix == ".safetensors"
+        name = "model.safetensors" if safe else "pytorch_model.bin"
+        (Path(folder) / name).symlink_to(found.files[0].absolute())
+        config.save_pretrained(folder)
+        yield folder
 
 
 def _row(what: str, ours: Tensor, theirs: Tensor, limit: float) -> Check:

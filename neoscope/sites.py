@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -90,15 +91,16 @@ def unknown_site(name: object, where: str = "") -> SiteError:
     return SiteError(f"no site is called {name!r}{where}{hint}; known: {', '.join(BY_SHORT)}")
 
 
-def check_layer(layer: int, n_layers: int, site: str) -> int:
+def check_layer(layer: int, n_layers: int, site: str | None) -> int:
     """Return ``layer`` counted from the front.
 
     Raises:
         SiteError: The model has no such layer.
     """
     if isinstance(layer, bool) or not isinstance(layer, int) or not -n_layers <= layer < n_layers:
+        where = "" if site is None else f"site {site!r}: "
         raise SiteError(
-            f"site {site!r}: layer {layer!r} does not exist; the model has layers 0 to "
+            f"{where}layer {layer!r} does not exist; the model has layers 0 to "
             f"{n_layers - 1} (or -{n_layers} to -1)"
         )
     return layer % n_layers
@@ -111,7 +113,7 @@ def _parse_full(name: str, n_layers: int) -> SiteRef | None:
         number, _, tail = rest.partition(".")
         tail = MOVED.get(tail, tail)
         kind = _by_tail().get(tail)
-        if kind is None or not number.lstrip("-").isdigit():
+        if kind is None or re.fullmatch("-?[0-9]+", number) is None:
             return None
         return SiteRef(kind, check_layer(int(number), n_layers, name))
     for kind in KINDS:
@@ -183,7 +185,7 @@ def select(
     Raises:
         SiteError: A name or layer does not exist, or its switch is off.
     """
-    wanted_layers = _layer_list(config, layers)
+    wanted_layers = _layer_list(config, layers, sites)
     available = [ref for ref in all_sites(config, switches) if ref.kind.short not in set(drop)]
     if sites is None or callable(sites):
         refs = [ref for ref in available if ref.layer is None or ref.layer in wanted_layers]
@@ -218,8 +220,9 @@ def _expand(config: NeoConfig, name: str, layers: Sequence[int]) -> list[SiteRef
     return [SiteRef(kind, layer) for layer in layers] if kind.layered else [SiteRef(kind, None)]
 
 
-def _layer_list(config: NeoConfig, layers: int | Sequence[int] | None) -> list[int]:
+def _layer_list(config: NeoConfig, layers: int | Sequence[int] | None, sites: object) -> list[int]:
     if layers is None:
         return list(range(config.n_layers))
     listed = [layers] if isinstance(layers, int) else list(layers)
-    return sorted({check_layer(layer, config.n_layers, "layers") for layer in listed})
+    named = sites if isinstance(sites, str) else None
+    return sorted({check_layer(layer, config.n_layers, named) for layer in listed})

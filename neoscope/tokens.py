@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -114,12 +114,9 @@ def tokenize(
     Raises:
         TokenizationError: No text, an empty text, a text that is too long, or not a string.
     """
-    texts = [text] if isinstance(text, str) else list(text)
-    if not texts:
-        raise TokenizationError("no text was given: the list is empty")
-    for row, item in enumerate(texts):
-        if not isinstance(item, str):
-            raise TokenizationError(f"text {row} is {type(item).__name__}, not a string: {item!r}")
+    if padding_side not in ("left", "right"):
+        raise TokenizationError(f"padding_side is {padding_side!r}; expected 'left' or 'right'")
+    texts = _texts(text)
     bos = _bos(tokenizer) if prepend_bos else None
     fast = bool(getattr(tokenizer, "is_fast", False))
     encoded = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=fast, verbose=False)
@@ -132,13 +129,14 @@ def tokenize(
     for row, ids in enumerate(rows):
         if not ids and bos is None:
             raise TokenizationError(
-                f"text {row} is empty: {texts[row]!r} gives no tokens; give at least one, or "
-                "prepend_bos=True"
+                f"text {row} is empty: {texts[row]!r} gives no tokens; write something, or begin "
+                "it with the beginning-of-text token: prepend_bos=True (--prepend-bos)"
             )
         if cut[row] and not truncate:
             raise TokenizationError(
-                f"text {row} has {len(ids) + (bos is not None)} tokens, but the model's context is "
-                f"{n_ctx}; truncate=True keeps the first {n_ctx}"
+                f"text {row} ({_excerpt(texts[row])}) has {len(ids) + (bos is not None)} tokens, "
+                f"but the model's context is {n_ctx}; truncate=True (--truncate) keeps the first "
+                f"{n_ctx}"
             )
     rows = [ids[:room] for ids in rows]
     strings = [_strings(tokenizer, ids) for ids in rows]
@@ -161,6 +159,34 @@ def tokenize(
     )
 
 
+def _texts(text: str | Sequence[str]) -> list[str]:
+    """Check what should be one text or several."""
+    if isinstance(text, str):
+        texts = [text]
+    elif isinstance(text, bytes | Mapping) or not isinstance(text, Iterable):
+        raise TokenizationError(f"the text is {type(text).__name__}, not a string: {text!r}")
+    else:
+        texts = list(text)
+    if not texts:
+        raise TokenizationError("no text was given: the list is empty")
+    for row, item in enumerate(texts):
+        if not isinstance(item, str):
+            raise TokenizationError(f"text {row} is {type(item).__name__}, not a string: {item!r}")
+        try:
+            item.encode()
+        except UnicodeEncodeError as error:
+            raise TokenizationError(
+                f"text {row} is not valid Unicode: character {error.start} is the lone surrogate "
+                f"{item[error.start]!r}, as of a byte that could not be decoded"
+            ) from error
+    return texts
+
+
+def _excerpt(text: str) -> str:
+    """Return the beginning of a text, for errors."""
+    return repr(text if len(text) <= 24 else text[:20] + "...")
+
+
 def _strings(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> list[str]:
     """Each token as text; a token that is part of a character shows the replacement character."""
     return [str(tokenizer.decode([i], clean_up_tokenization_spaces=False)) for i in ids]
@@ -169,7 +195,7 @@ def _strings(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> list[str]:
 def _bos(tokenizer: PreTrainedTokenizerBase) -> tuple[str, int]:
     if tokenizer.bos_token is None or tokenizer.bos_token_id is None:
         raise TokenizationError(
-            "prepend_bos=True, but the tokenizer has no beginning-of-text token"
+            "prepend_bos=True (--prepend-bos), but the tokenizer has no beginning-of-text token"
         )
     return str(tokenizer.bos_token), int(tokenizer.bos_token_id)
 
@@ -207,19 +233,23 @@ def from_ids(
     """
     if not isinstance(ids, Tensor):
         ids = _list_to_tensor(ids)
+    if not ids.numel():
+        raise TokenizationError(f"there are no tokens: their shape is {tuple(ids.shape)}")
     if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
         raise TokenizationError(f"token ids must be whole numbers; found {ids.dtype}")
     ids = ids[None] if ids.ndim == 1 else ids
-    if ids.ndim != 2 or not ids.numel():
+    if ids.ndim != 2:
         raise TokenizationError(f"tokens have shape {tuple(ids.shape)}; expected [batch, pos]")
+    ids = ids.long()  # before anything else: torch can do little with uint16
     low, high = (int(x) for x in ids.aminmax())
     if low < 0 or high >= d_vocab:
         bad = low if low < 0 else high
         row, column = (ids == bad).nonzero()[0].tolist()
         raise TokenizationError(
-            f"token id {bad} in row {row}, column {column} is outside the vocabulary of {d_vocab}"
+            f"token id {bad} in row {row}, column {column} is outside the vocabulary of {d_vocab}: "
+            f"ids run from 0 to {d_vocab - 1}"
         )
-    return ids.long(), check_mask(mask, ids.device)
+    return ids, check_mask(mask, ids.device)
 
 
 def check_mask(
@@ -228,52 +258,92 @@ def check_mask(
     """Return a mask as booleans, or None.
 
     Raises:
-        TokenizationError: It holds something other than 0 and 1.
+        TokenizationError: It is no rectangle of numbers, or holds something other than 0 and 1.
     """
     if mask is None:
         return None
-    mask = torch.as_tensor(mask, device=device)
+    try:
+        mask = torch.as_tensor(mask, device=device)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TokenizationError(
+            f"cannot read attention_mask: {error}; give rows of equal length, 1 for a real token "
+            "and 0 for padding"
+        ) from error
     mask = mask[None] if mask.ndim == 1 else mask
     if mask.ndim != 2:
         raise TokenizationError(
             f"attention_mask has shape {tuple(mask.shape)}; expected [batch, pos]"
         )
-    if mask.dtype != torch.bool and not bool(((mask == 0) | (mask == 1)).all()):
-        raise TokenizationError("attention_mask holds values other than 0 and 1")
+    wrong = ((mask != 0) & (mask != 1)).nonzero()
+    if len(wrong):
+        row, column = wrong[0].tolist()
+        raise TokenizationError(
+            f"attention_mask is {mask[row, column].item()} in row {row}, column {column}; it may "
+            "only hold 1 (a real token) and 0 (padding)"
+        )
     return mask.bool()
 
 
-def _list_to_tensor(ids: Sequence[Any]) -> Tensor:
-    if len(ids) and all(isinstance(row, Sequence) and not isinstance(row, str) for row in ids):
-        lengths = sorted({len(row) for row in ids})
-        if len(lengths) > 1:
-            raise TokenizationError(
-                f"rows have between {lengths[0]} and {lengths[-1]} tokens; pad them and give an "
-                "attention_mask, or give texts"
-            )
+def _list_to_tensor(ids: Any) -> Tensor:
+    if isinstance(ids, Mapping):
+        raise TokenizationError(
+            f"the input is a {type(ids).__name__}; give its input_ids, and its attention_mask too"
+        )
+    if not hasattr(ids, "__len__"):
+        raise TokenizationError(f"the input is {type(ids).__name__}; expected text or token ids")
+    rows = [] if hasattr(ids, "ndim") else [row for row in ids if _is_row(row)]
+    lengths = sorted({len(row) for row in rows})
+    if len(lengths) > 1 or 0 < len(rows) < len(ids):
+        mixed = len(rows) < len(ids)
+        found = (
+            "and single tokens are mixed"
+            if mixed
+            else (f"have between {lengths[0]} and {lengths[-1]} tokens")
+        )
+        raise TokenizationError(
+            f"rows {found}; pad them to one length and give an attention_mask, or give texts"
+        )
     try:
+        if rows and all(isinstance(row, Tensor) for row in rows):
+            return torch.stack(rows)
         return torch.tensor(ids)
     except (TypeError, ValueError, RuntimeError) as error:
         raise TokenizationError(f"cannot read token ids: {error}") from error
 
 
+def _is_row(item: object) -> bool:
+    return hasattr(item, "__len__") and not isinstance(item, str) and getattr(item, "ndim", 1) > 0
+
+
 def load_tokenizer(folder: str) -> PreTrainedTokenizerBase | None:
     """Return the tokenizer beside a checkpoint, or None where there is none.
+
+    No code that a folder may hold is ever run.
 
     Raises:
         TokenizationError: There are tokenizer files, but they cannot be read.
     """
     from pathlib import Path
 
-    files = ("tokenizer.json", "vocab.json", "tokenizer_config.json")
-    if not any((Path(folder) / name).is_file() for name in files):
+    names = ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json")
+    found = [name for name in names if (Path(folder) / name).is_file()]
+    if not set(found) - {"merges.txt"}:
         return None
     from transformers import AutoTokenizer
 
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            folder, local_files_only=True
+            folder, local_files_only=True, trust_remote_code=False
         )
     except Exception as error:
-        raise TokenizationError(f"cannot read the tokenizer in {folder}: {error}") from error
+        raise TokenizationError(
+            f"cannot read the tokenizer in {folder} (found {', '.join(found)}): {error}"
+        ) from error
+    # Without its files, transformers makes a tokenizer that silently drops every character.
+    if len(tokenizer.get_vocab()) <= len(tokenizer.added_tokens_decoder):
+        raise TokenizationError(
+            f"the tokenizer in {folder} has no words: found {', '.join(found)}; looked for "
+            "tokenizer.json, or vocab.json with merges.txt. Add them, or remove "
+            "tokenizer_config.json and give token ids"
+        )
     return tokenizer

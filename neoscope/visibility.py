@@ -29,6 +29,7 @@ class Visibility:
         *,
         n_past: int = 0,
         mask: Bool[Tensor, "batch key"] | None = None,
+        grows: bool = False,
     ) -> None:
         """Work out positions from the mask.
 
@@ -38,6 +39,7 @@ class Visibility:
             device: Where masks are made.
             n_past: Columns that a KV cache holds already.
             mask: True where a token is real, over past and new columns; None when all are.
+            grows: Whether more tokens may follow, in later forwards with the same KV cache.
 
         Raises:
             TokenizationError: A row has no real token.
@@ -45,6 +47,7 @@ class Visibility:
         self.batch, self.n_query, self.n_past, self.device = batch, n_query, n_past, device
         self.n_key = n_past + n_query
         self.mask = mask
+        self.grows = grows or n_past > 0
         self.right_padded = True
         if mask is not None:
             empty = (~mask.any(dim=1)).nonzero().flatten().tolist()
@@ -126,7 +129,8 @@ class Visibility:
         Args:
             positions: An int, a slice, a list, an integer tensor [n] or [batch, n], or None.
             axis: Named in errors.
-            total: Whether columns are counted among past and new ones (for keys).
+            total: Whether columns are counted among past and new ones; a position of a growing
+                text that has not come yet is then column -1.
 
         Raises:
             SiteError: A position does not exist in some row, or a slice selects a different number
@@ -134,8 +138,16 @@ class Visibility:
         """
         if positions is None:
             return None
-        lengths = self.lengths()
-        wanted = [self._wanted(positions, row, length, axis) for row, length in enumerate(lengths)]
+        if isinstance(positions, Tensor) and positions.ndim == 2 and len(positions) != self.batch:
+            raise SiteError(
+                f"{axis} has {len(positions)} rows, but the batch has {self.batch}; give one list "
+                "for all rows, or one for each"
+            )
+        later = total and self.grows
+        wanted = [
+            self._wanted(positions, row, length, axis, later)
+            for row, length in enumerate(self.lengths())
+        ]
         counts = {len(w) for w in wanted}
         if len(counts) > 1:
             raise SiteError(
@@ -145,7 +157,7 @@ class Visibility:
         index = torch.tensor(wanted, dtype=torch.long, device=self.device)
         if self.mask is not None:
             order = torch.sort((~self.mask).to(torch.int8), dim=1, stable=True).indices
-            index = order.gather(1, index)
+            index = torch.where(index < 0, -1, order.gather(1, index.clamp(min=0)))
         if total:
             return index
         if bool((index < self.n_past).any()):
@@ -155,7 +167,7 @@ class Visibility:
         return index - self.n_past
 
     @staticmethod
-    def _wanted(positions: Positions, row: int, length: int, axis: str) -> list[int]:
+    def _wanted(positions: Positions, row: int, length: int, axis: str, later: bool) -> list[int]:
         if isinstance(positions, slice):
             return list(range(*positions.indices(length)))
         listed: Any = positions
@@ -169,6 +181,9 @@ class Visibility:
         for position in listed or ():
             if isinstance(position, bool) or not isinstance(position, int):
                 raise SiteError(f"{axis}: {position!r} is not a whole number")
+            if later and position >= length:
+                out.append(-1)
+                continue
             if not -length <= position < length:
                 raise SiteError(
                     f"{axis}: {position} is out of range in row {row}, which has {length} tokens"

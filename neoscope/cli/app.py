@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from typing import Annotated, Any
 
@@ -14,21 +16,50 @@ from neoscope.errors import NeoscopeError
 
 
 class _Root(TyperGroup):
-    """Turns errors that the library raises on purpose into one line and exit code 1."""
+    """Turns errors into one line and exit code 1; ``--debug`` shows where they come from."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Let ``--debug`` stand anywhere: one adds it to a command that has just failed."""
+        end = args.index("--") if "--" in args else len(args)
+        if "--debug" in args[:end]:
+            rest = [arg for i, arg in enumerate(args) if arg != "--debug" or i >= end]
+            # Alone it must not hide that a command is missing.
+            args = ["--debug", *rest] if rest else rest
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command."""
         try:
             return super().invoke(ctx)
-        except NeoscopeError as error:
-            if ctx.params.get("debug"):
-                raise
-            message = " ".join(str(error).split())
-            typer.secho(f"error: {message}", fg=typer.colors.RED, err=True)
         except KeyboardInterrupt:
-            typer.secho("interrupted; nothing was written", fg=typer.colors.RED, err=True)
+            _complain("interrupted; a file is written whole or not at all")
             raise typer.Exit(130) from None
+        except Exception as error:
+            # Typer's own: wrong usage, and the ends of a command. It also ends on a closed pipe.
+            own = hasattr(error, "exit_code") or isinstance(error, typer.Abort | BrokenPipeError)
+            if own or ctx.params.get("debug"):
+                raise
+            _complain(f"error: {_message(error)}")
         raise typer.Exit(1)
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, NeoscopeError):
+        return " ".join(str(error).split())
+    said = " ".join(str(error).split())
+    if isinstance(error, MemoryError) or any(
+        words in said.lower() for words in ("out of memory", "allocate memory")
+    ):
+        return f"not enough memory ({said[:120]}); try --dtype bfloat16 or a smaller model"
+    return (
+        f"unexpected {type(error).__name__}: {said}; this looks like a bug in neoscope: add "
+        "--debug to see where"
+    )
+
+
+def _complain(line: str) -> None:
+    plain = bool(os.environ.get("NO_COLOR"))
+    typer.echo(line if plain else typer.style(line, fg=typer.colors.RED), err=True)
 
 
 app = typer.Typer(
@@ -65,9 +96,8 @@ app.command("verify")(verify.verify)
 
 def main() -> None:
     """Run the command line; the ``neoscope`` script calls this."""
-    # A closed pipe (`neoscope info | head`) is no error of ours.
-    try:
-        app()
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(0)
+    for stream in (sys.stdout, sys.stderr):
+        # Where the terminal has no such letter, "?" stands in for it.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    app()

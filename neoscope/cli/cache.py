@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +17,7 @@ from neoscope.cli.options import (
     Revision,
     human_bytes,
     load_model,
+    print_json,
     split_ints,
     split_list,
 )
@@ -66,21 +67,24 @@ def cache(
 
     Without arguments: the embedded circuit on an embedded text.
     """
-    wanted_sites, wanted_layers = split_list(sites), split_ints(layers, "--layers")
+    wanted_sites = split_list(sites, "--sites")
+    wanted_layers = split_ints(layers, "--layers")
     wanted_positions = split_ints(positions, "--positions")
     texts = _texts(text, file)
-    _check_target(out)
-    loaded = load_model(model, revision=revision, dtype=dtype, device=device, quiet=as_json)
     if texts is None:
         if model != "induction":
-            raise TokenizationError("give --text or --file: only 'induction' has a text of its own")
+            raise typer.BadParameter(
+                "give --text or --file: only 'induction' has a text of its own"
+            )
         texts, prepend_bos = [_EMBEDDED_TEXT], True
+    _check_target(out)
+    loaded = load_model(model, revision=revision, dtype=dtype, device=device, quiet=as_json)
     tokens = loaded.tokenize(texts, prepend_bos=prepend_bos, truncate=truncate)
     result = _run(loaded, tokens, wanted_sites, wanted_layers, wanted_positions, quiet=as_json)
     result.save(out)
     facts = _facts(loaded, result, out)
     if as_json:
-        print(json.dumps(facts, indent=2))  # noqa: T201  # the command line prints
+        print_json(facts)
     else:
         _show(loaded, result, facts)
 
@@ -89,23 +93,34 @@ def _texts(text: list[str] | None, file: Path | None) -> list[str] | None:
     texts = list(text or ())
     if file is not None:
         try:
-            lines = file.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise TokenizationError(f"cannot read {file}: {reason}") from error
-        texts += [line for line in lines if line.strip()]
-        if not texts:
+            whole = file.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise TokenizationError(
+                f"cannot read {file}: it is no UTF-8 text (byte {error.start} is "
+                f"0x{error.object[error.start]:02x})"
+            ) from error
+        except OSError as error:
+            raise TokenizationError(f"cannot read {file}: {error.strerror or error}") from error
+        # str.splitlines would also part lines at form feeds and other rare characters.
+        lines = [line for line in whole.split("\n") if line.strip()]
+        if not lines:
             raise TokenizationError(f"{file} holds no text: every line is blank")
+        texts += lines
     return texts or None
 
 
 def _check_target(out: Path) -> None:
     """Refuse what cannot be written before the work is done, not after."""
-    folder = out.expanduser().absolute().parent
+    target = out.expanduser().absolute()
+    folder = target.parent
     if not folder.is_dir():
         raise CacheError(f"cannot write {out}: the folder {folder} does not exist")
-    if out.is_dir():
+    if target.is_dir():
         raise CacheError(f"cannot write {out}: it is a folder; name a file, e.g. run.safetensors")
+    if target.exists() and not target.is_file():
+        raise CacheError(f"cannot write {out}: it is no ordinary file")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise CacheError(f"cannot write {out}: no permission to write in {folder}")
 
 
 def _run(
@@ -124,6 +139,12 @@ def _run(
 
     refs = cached_sites(model, sites, layers)
     size = corpus_nbytes(model, tokens, refs, positions)
+    free = _free_memory()
+    if free is not None and size > free:
+        raise CacheError(
+            f"this cache needs {human_bytes(size)}, but only {human_bytes(free)} of memory are "
+            "free; choose fewer --sites, --layers or --positions, or fewer texts"
+        )
     console = Console(stderr=True, quiet=quiet)
     n = len(tokens.ids)
     console.print(
@@ -131,14 +152,10 @@ def _run(
         f"{human_bytes(size)}",
         highlight=False,
     )
-    free = _free_memory()
-    if free is not None and size > free:
-        raise CacheError(
-            f"this cache needs {human_bytes(size)}, but only {human_bytes(free)} of memory are "
-            "free; choose fewer --sites, --layers or --positions, or fewer texts"
-        )
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress("texts", *columns, console=console, transient=True) as progress:
+    with Progress(
+        "texts", *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
         task = progress.add_task("texts", total=n)
         return cache_texts(
             model,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
 _ROWS = 6
 _CLEAR = 0.15
+_TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def look(console: Console, model: HookedGPTNeo, cache: ActivationCache) -> None:
@@ -34,7 +36,8 @@ def look(console: Console, model: HookedGPTNeo, cache: ActivationCache) -> None:
     text = " ".join(_show(word) for word in words[-12:])
     console.print(f"\nafter … {text}" if len(words) > 12 else f"\nafter {text}", markup=False)
     console.print(f"the model expects: {said}", highlight=False, markup=False)
-    if "query" in {axis for name in cache for axis in cache.axes(name)}:
+    kept = cache.positions
+    if kept is None or (isinstance(kept, list) and kept[-1] == -1):
         _heads(console, cache, words)
 
 
@@ -55,8 +58,7 @@ def _heads(console: Console, cache: ActivationCache, words: tuple[str, ...]) -> 
         for head in range(len(weights)):
             best = int(weights[head].argmax())
             found.append((float(weights[head, best]), layer, head, best + 1))
-    title = "where the last token's heads look most, beside itself and the first token"
-    table = Table(box=None, pad_edge=False, title_justify="left", title=title)
+    table = Table(box=None, pad_edge=False)
     for column in ("layer", "head", "weight", "at token"):
         table.add_column(column, justify="left" if column == "at token" else "right")
     for weight, layer, head, at in sorted(found, reverse=True)[:_ROWS]:
@@ -66,10 +68,20 @@ def _heads(console: Console, cache: ActivationCache, words: tuple[str, ...]) -> 
         place = Text(f"{_show(words[at])} (token {at}, after {before})")
         table.add_row(str(layer), str(head), f"{weight:.2f}", place)
     if table.row_count:
+        console.print("where its heads look most, beside itself and the first token:")
         console.print(table, highlight=False)
 
 
 def _show(token: str) -> str:
-    """Return a token as one can see it: line breaks and outer blanks made visible."""
+    """Return a token as one can see it: blanks at its ends and what cannot be printed made visible.
+
+    A terminal would obey control characters, and turn a line around at a change of direction.
+    """
     visible = token.replace("\n", "⏎").replace("\t", "⇥")
-    return visible.replace(" ", "·") if visible != visible.strip() else visible or "∅"
+    if visible != visible.strip():
+        visible = visible.replace(" ", "·")
+    return "".join(repr(c)[1:-1] if _unseen(c) else c for c in visible) or "∅"
+
+
+def _unseen(character: str) -> bool:
+    return unicodedata.category(character) == "Cc" or character in _TURNS

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import json
 from typing import Any
 
-from neoscope.cli.options import Json, Model, Revision, human_bytes
+from neoscope.cli.options import Json, Model, Revision, human_bytes, print_json
 
 
 def info(model: Model = "induction", revision: Revision = None, as_json: Json = False) -> None:
@@ -16,7 +15,7 @@ def info(model: Model = "induction", revision: Revision = None, as_json: Json = 
 
     facts = _facts(model, find(organism.bundled(model), revision=revision))
     if as_json:
-        print(json.dumps(facts, indent=2))  # noqa: T201  # the command line prints
+        print_json(facts)
     else:
         _show(facts)
 
@@ -83,11 +82,12 @@ def _show(facts: dict[str, Any]) -> None:
         ("parameters", f"{facts['parameters']:,} ({sizes})"),
         ("a full cache", f"{human_bytes(facts['cache_bytes_128_tokens'])} for {tokens} tokens"),
     ):  # fmt: skip
-        grid.add_row(f"[bold]{label}", str(value))
+        grid.add_row(Text(label, "bold"), Text(str(value), overflow="fold"))
     console.print(grid, highlight=False)
     table = Table(title="sites", title_justify="left", box=None, pad_edge=False)
     table.add_column("short name", no_wrap=True)
-    table.add_column("full name", overflow="fold")
+    # Whole names can be found with grep and pasted; a narrow terminal has no room for them.
+    table.add_column("full name", no_wrap=console.width >= 80, overflow="fold")
     table.add_column("what it is", overflow="fold")
     for site in facts["sites"]:
         on = f"; model.set_{site['switch']}(True)" if site["switch"] else ""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import math
+import re
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +15,8 @@ if TYPE_CHECKING:
     import torch
 
     from neoscope.model import HookedGPTNeo
+
+_LONGEST_RANGE = 100_000
 
 
 class Dtype(StrEnum):
@@ -46,55 +52,91 @@ def load_model(
     name: str, *, revision: str | None, dtype: Dtype, device: str, quiet: bool
 ) -> HookedGPTNeo:
     """Load a model, with a spinner on stderr while it takes time."""
-    import torch
     from rich.console import Console
+    from rich.text import Text
 
-    from neoscope.errors import CheckpointError
     from neoscope.loading import load
 
-    try:
-        target = torch.device(device)
-        if target.type == "cuda" and not torch.cuda.is_available():
-            raise CheckpointError(
-                f"--device {device}: torch finds no CUDA device; use --device cpu"
-            )
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"--device {device!r} is no device: use cpu, cuda or cuda:0"
-        ) from error
-    with Console(stderr=True, quiet=quiet).status(f"loading {name}"):
+    target = torch_device(device)
+    with Console(stderr=True, quiet=quiet).status(Text(f"loading {name}")):
         return load(name, revision=revision, dtype=torch_dtype(dtype), device=target)
 
 
-def split_list(value: str | None) -> list[str] | None:
-    """Read ``"a,b"``."""
+def torch_device(name: str) -> torch.device:
+    """Return a device that is there.
+
+    Raises:
+        typer.BadParameter: It is no device's name.
+        CheckpointError: There is no such device here.
+    """
+    import torch
+
+    from neoscope.errors import CheckpointError
+
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise typer.BadParameter(
+            f"{name!r} is no device; write e.g. --device cpu, --device cuda or --device cuda:1"
+        ) from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise CheckpointError(f"--device {name}: torch finds no CUDA device; use --device cpu")
+    try:
+        torch.empty(1, device=device).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise CheckpointError(
+            f"--device {name}: torch cannot use it here; use --device cpu"
+        ) from error
+    return device
+
+
+def print_json(facts: Mapping[str, Any]) -> None:
+    """Print to stdout; what is not a finite number is null, as JSON has no word for it."""
+    typer.echo(json.dumps(_finite(facts), indent=2, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def split_list(value: str | None, option: str) -> list[str] | None:
+    """Read ``"a,b"``.
+
+    Raises:
+        typer.BadParameter: There is nothing in it.
+    """
     if value is None:
         return None
-    return [part.strip() for part in value.split(",") if part.strip()]
+    parts = [part.strip() for part in value.split(",") if part.strip()]
+    if not parts:
+        raise typer.BadParameter(f"{option} names nothing; leave it out to get all")
+    return parts
 
 
 def split_ints(value: str | None, option: str) -> list[int] | None:
     """Read ``"0,3,-1"`` and ranges such as ``"0-3"``.
 
     Raises:
-        typer.BadParameter: Something in it is no whole number.
+        typer.BadParameter: Something in it is neither a whole number nor a range of them.
     """
-    parts = split_list(value)
+    parts = split_list(value, option)
     if parts is None:
         return None
     out: list[int] = []
     for part in parts:
-        first, dash, last = part[1:].partition("-") if part.startswith("-") else part.partition("-")
-        sign = -1 if part.startswith("-") else 1
-        try:
-            if dash and sign > 0:
-                out.extend(range(int(first), int(last) + 1))
-            else:
-                out.append(sign * int(first))
-        except ValueError:
+        match = re.fullmatch(r"(-?\d{1,9})(?:-(\d{1,9}))?", part)
+        if match is None or (match[2] and part.startswith("-")):
             raise typer.BadParameter(
-                f"{part!r} is no whole number; write e.g. {option} 0,3,-1 or {option} 0-3"
-            ) from None
+                f"{part!r} is no whole number or range; write e.g. {option} 0,3,-1 or {option} 0-3"
+            )
+        first, last = int(match[1]), int(match[2] or match[1])
+        if not first <= last < first + _LONGEST_RANGE:
+            raise typer.BadParameter(f"{option}: the range {part} is empty or too long")
+        out.extend(range(first, last + 1))
     return out
 
 

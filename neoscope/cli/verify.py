@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import asdict
 from enum import StrEnum
@@ -10,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from neoscope.cli.options import Device, Dtype, DtypeOption, Json, Model, Revision, load_model
+from neoscope.cli.options import (
+    Device,
+    Dtype,
+    DtypeOption,
+    Json,
+    Model,
+    Revision,
+    load_model,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from neoscope.contract_report import ContractReport
@@ -59,7 +67,7 @@ def verify(
     if as_json:
         facts = {"model": model, "dtype": dtype.value, "ok": report.ok}
         checks = [asdict(row) for row in report.checks]
-        print(json.dumps(facts | {"checks": checks}, indent=2))  # noqa: T201  # prints
+        print_json(facts | {"checks": checks})
     else:
         _show(report, time.perf_counter() - began)
     if not report.ok:
@@ -71,8 +79,8 @@ def _show(report: ContractReport, seconds: float) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, title_justify="left",
-                  title=f"{report.model} in {report.dtype}")  # fmt: skip
+    title = Text(f"{report.model} in {report.dtype}")
+    table = Table(box=None, pad_edge=False, title_justify="left", title=title)
     for column in ("check", "of", "worst", "limit", ""):
         table.add_column(column, justify="left" if column in ("check", "") else "right")
     for what, n, failed, worst, limit in report.summary():
@@ -92,7 +100,7 @@ def _show(report: ContractReport, seconds: float) -> None:
         if row.note:
             notes[row.note] += 1
     for note, n in notes.items():
-        console.print(f"note: {n} x {note}", highlight=False)
+        console.print(f"note: {n} x {note}", highlight=False, markup=False)
     for row in report.failures:
         text = f"FAILED {row.what}: {row.site}: {row.error:.3g}, limit {row.limit:.3g}"
         console.print(Text(text, "red"))

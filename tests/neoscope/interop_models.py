@@ -20,7 +20,7 @@ from transformers import AutoTokenizer, GPTNeoConfig, GPTNeoForCausalLM
 from neoscope import HookedGPTNeo
 from neoscope.organism.compiled import write_induction
 
-N_LAYERS, N_HEADS, N_POS = 3, 2, 7
+N_LAYERS, N_HEADS, N_POS = 3, 2, 6
 Writer = tuple[str, int, int]
 Writers = dict[Writer, Tensor]
 Read = Callable[[str, int, int, Writers], Tensor]
@@ -120,7 +120,7 @@ def quiet() -> Iterator[None]:
 def gap(x: Tensor, y: Tensor) -> float:
     """The largest absolute difference of two tensors of one shape."""
     assert x.shape == y.shape, f"{tuple(x.shape)} and {tuple(y.shape)}"
-    return float((x - y).abs().max())
+    return float((x - y).detach().abs().max())
 
 
 def whole(kind: str, layer: int, head: int, writers: Writers) -> Tensor:

@@ -44,10 +44,10 @@ def no_progress_bars(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patching, "tqdm", lambda items, **options: items)
 
 
-@pytest.fixture(autouse=True, params=[False, True], ids=["no_grad", "grad"])
-def grad_mode(request: pytest.FixtureRequest) -> Iterator[None]:
-    """TransformerLens clones what it patches only where a gradient is needed."""
-    with torch.set_grad_enabled(request.param):
+@pytest.fixture(autouse=True)
+def no_grad() -> Iterator[None]:
+    """TransformerLens writes in place here; where a gradient is needed, it writes into a copy."""
+    with torch.no_grad():
         yield
 
 
@@ -71,10 +71,12 @@ def test_patches_equal_the_bridge(name: str) -> None:
     assert (ours - corrupted_metric()).abs().max() > 0.05
 
 
-def test_resid_mid_patch_reaches_the_stream_and_not_only_the_mlp() -> None:
-    # The bridge writes its MLP's input alone when gradients are on.
+@pytest.mark.parametrize("grad", [False, True])
+def test_resid_mid_patch_reaches_the_stream_and_not_only_the_mlp(grad: bool) -> None:
+    # With gradients, the bridge changes its MLP's input alone.
     cache = cached(TWO.ours)
-    found = run("resid_mid", TWO.ours, cache, TWO.metric)
+    with torch.set_grad_enabled(grad):
+        found = run("resid_mid", TWO.ours, cache, TWO.metric)
     for layer, pos in itertools.product(range(N_LAYERS), range(N_POS)):
         edit = replace("resid_mid", layer, cache, positions=pos)
         expected = TWO.metric(TWO.ours.run_with_edits(TWO.corrupt, [edit]))
@@ -97,14 +99,17 @@ def plain_last_mid() -> Tensor:
     return plain(TWO.ours, TWO.corrupt, read)[0]
 
 
+@pytest.mark.parametrize("grad", [False, True])
 @pytest.mark.parametrize("name", PATTERNS)
-def test_pattern_patches_equal_edits_and_are_no_baseline(name: str) -> None:
-    # On the bridge every cell is the unpatched run: its pattern is only looked at.
+def test_pattern_patches_equal_edits_and_are_no_baseline(name: str, grad: bool) -> None:
+    # On the bridge every cell is the unpatched run: its pattern can only be looked at.
     cache = cached(TWO.ours)
-    found = run(name, TWO.ours, cache, TWO.metric)
+    with torch.set_grad_enabled(grad):
+        found = run(name, TWO.ours, cache, TWO.metric)
     assert (found - corrupted_metric()).abs().max() > 0.05
     names = PATTERNS[name]
-    for cell in itertools.product(*(range(SIZES[axis]) for axis in names)):
+    cells = list(itertools.product(*(range(SIZES[axis]) for axis in names)))
+    for cell in cells[:: 1 + len(cells) // 40]:
         edit = replace("pattern", value=cache, **dict(zip(names, cell, strict=True)))
         expected = TWO.metric(TWO.ours.run_with_edits(TWO.corrupt, [edit]))
         assert found[cell] == pytest.approx(float(expected), abs=1e-5)
@@ -137,24 +142,18 @@ def test_whole_stream_patch_of_the_last_layer_restores_the_clean_run() -> None:
     assert last == pytest.approx(float(TWO.metric(TWO.ours(TWO.clean))), abs=1e-5)
 
 
-@pytest.mark.parametrize("name", [*BLOCK, *HEADS, *PATTERNS, "resid_mid"])
-def test_patching_a_run_into_itself_changes_no_bit(name: str) -> None:
-    cache = cached(TWO.ours, TWO.corrupt)
-    found = run(name, TWO.ours, cache, TWO.metric)
-    # The same kernels as in a patched run: a hook at the patterns makes them materialise.
-    _, same = TWO.ours.run_with_cache(TWO.corrupt)
+@pytest.mark.parametrize("name", [*BLOCK, "resid_mid", "attn_head_all_pos_every"])
+def test_patching_a_run_into_itself_changes_nothing(name: str) -> None:
+    found = run(name, TWO.ours, cached(TWO.ours, TWO.corrupt), TWO.metric)
     assert (found - corrupted_metric()).abs().max() < 2e-6
-    assert all(torch.equal(cache[key], same[key]) for key in cache)
 
 
-def test_setters_write_in_place_without_touching_any_cache() -> None:
-    clean, corrupt = cached(TWO.ours), cached(TWO.ours, TWO.corrupt)
-    before = {key: (clean[key].clone(), corrupt[key].clone()) for key in clean}
-    for name in (*BLOCK, "resid_mid", "attn_head_by_pos_every", *PATTERNS):
-        run(name, TWO.ours, clean, TWO.metric)
-    for key, (x, y) in before.items():
-        assert torch.equal(clean[key], x), key
-        assert torch.equal(corrupt[key], y), key
+def test_setters_write_in_place_without_touching_the_cache() -> None:
+    cache = cached(TWO.ours)
+    before = {key: x.clone() for key, x in cache.items()}
+    for name in (*BLOCK, "resid_mid", "attn_head_all_pos_every"):
+        run(name, TWO.ours, cache, TWO.metric)
+    assert all(torch.equal(cache[key], x) for key, x in before.items())
 
 
 def test_in_place_hook_is_seen_downstream_and_not_upstream() -> None:
