@@ -202,7 +202,7 @@ class ActivationCache(Mapping[str, Tensor]):
         if self.positions is not None or self.tokens is None or self.tokens.ids.shape[1] != n:
             return torch.full((rows,), n - 1)
         mask = self.tokens.mask
-        index = Visibility(*mask.shape, mask.device, mask=mask).columns(-1)
+        index = Visibility(rows, n, mask.device, mask=mask).columns(-1)
         assert index is not None
         return index[:, 0]
 

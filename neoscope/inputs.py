@@ -29,7 +29,8 @@ class Read:
 
     ids: Int[Tensor, "batch pos"] | None
     stream: Float[Tensor, "batch pos d_model"] | None
-    mask: Bool[Tensor, "batch _"] | None
+    mask: Bool[Tensor, "rows columns"] | None
+    """Not yet known to fit: with a KV cache it may cover past tokens too."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -102,7 +103,9 @@ def visibility_of(
         )
     if past is not None and (mask is None or mask.shape[1] == n_query):
         mask = past.full_mask(mask, batch, n_query)
-    visibility = Visibility(batch, n_query, device, n_past=n_past, mask=mask, grows=past is not None)
+    visibility = Visibility(
+        batch, n_query, device, n_past=n_past, mask=mask, grows=past is not None
+    )
     longest = max(visibility.lengths())
     if longest > config.n_ctx:
         raise TokenizationError(

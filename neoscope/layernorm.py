@@ -46,8 +46,7 @@ class LayerNorm(nn.Module):
             normalized = F.layer_norm(x, shape, eps=self.eps)
             scale = (x.float().var(-1, keepdim=True, unbiased=False) + self.eps).sqrt()
         if run.looks(self.hook_scale):
-            # A view: the site's own gradient must not mix with that of the numerator below.
-            written = run.tap(self.hook_scale, scale.view_as(scale))
+            written = run.tap(self.hook_scale, scale)
             if run.writes(self.hook_scale):
                 # A ratio, so that an unchanged scale multiplies by exactly one: no bit moves.
                 normalized = normalized * (scale / written).to(x.dtype)

@@ -224,8 +224,10 @@ def from_ids(
     mask: Tensor | Sequence[Sequence[int]] | None,
     *,
     d_vocab: int,
-) -> tuple[Int[Tensor, "batch pos"], Bool[Tensor, "batch pos"] | None]:
+) -> tuple[Int[Tensor, "batch pos"], Bool[Tensor, "rows columns"] | None]:
     """Check token ids and their mask; a single row gets a batch axis.
+
+    Whether the mask has their shape is not checked: with a KV cache it may cover past tokens too.
 
     Raises:
         TokenizationError: Ragged lists, no tokens, not whole numbers, or ids outside the
@@ -254,7 +256,7 @@ def from_ids(
 
 def check_mask(
     mask: Tensor | Sequence[Sequence[int]] | None, device: torch.device
-) -> Bool[Tensor, "batch pos"] | None:
+) -> Bool[Tensor, "rows columns"] | None:
     """Return a mask as booleans, or None.
 
     Raises:

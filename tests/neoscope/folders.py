@@ -28,6 +28,9 @@ def write_bpe(folder: Path) -> Path:
     )
     tokenizer.train_from_iterator(_TEXTS, trainer)
     tokenizer.model.save(str(folder))
+    if not (folder / "config.json").exists():
+        # Without it, transformers cannot know whose tokenizer two such files are.
+        (folder / "config.json").write_text('{"model_type": "gpt_neo"}', encoding="utf-8")
     return folder
 
 
