@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from neoscope.config import NeoConfig
 from neoscope.kv_cache import KVCache
 from neoscope.layernorm import LayerNorm
-from neoscope.run import Run, Site, linear
+from neoscope.linear import linear
+from neoscope.run import Run, Site
 from neoscope.visibility import Visibility
 
 Stream = Float[Tensor, "batch pos d_model"]

@@ -233,7 +233,7 @@ class ActivationCache(Mapping[str, Tensor]):
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> ActivationCache:
         """Return a cache on another device or in another dtype."""
-        from neoscope.run import compact
+        from neoscope.recorder import compact
 
         def moved(x: Tensor) -> Tensor:
             small = compact(x).to(device=device or x.device, dtype=dtype or x.dtype)
@@ -262,12 +262,15 @@ class ActivationCache(Mapping[str, Tensor]):
         if not self.has_batch_dim:
             raise CacheError("this cache has no batch axis to select rows from")
         picked: Any = index
-        if not isinstance(index, slice):
+        batch = min((x.shape[0] for x in self._tensors.values()), default=0)
+        if isinstance(index, slice):
+            if index.step is not None and index.step < 0:  # which torch cannot do
+                picked = list(range(batch))[index]
+        else:
             picked = [index] if isinstance(index, int) else list(index)
-            batch = {x.shape[0] for x in self._tensors.values()}
             for row in picked:
-                if batch and not -min(batch) <= row < min(batch):
-                    raise CacheError(f"row {row} does not exist; the batch has {min(batch)} rows")
+                if not -batch <= row < batch:
+                    raise CacheError(f"row {row} does not exist; the batch has {batch} rows")
         changes: dict[str, Any] = {}
         if self.tokens is not None:
             changes["tokens"] = self.tokens.rows(picked)

@@ -143,13 +143,23 @@ def _switched(model: HookedGPTNeo, on: frozenset[str]) -> Iterator[None]:
 def _pristine(model: HookedGPTNeo) -> Iterator[None]:
     """Set hooks and edits of the caller aside, and bring them back."""
     edits, model._edits = model._edits, []
-    hooks = [(site, site._forward_hooks.copy()) for site in model.hook_dict.values()]
-    for site, _ in hooks:
-        site._forward_hooks.clear()
+    registered = ("_forward_hooks", "_backward_hooks")
+    listed = ("fwd_hooks", "bwd_hooks")
+    aside = [
+        (site, {name: getattr(site, name).copy() for name in (*registered, *listed)})
+        for site in model.hook_dict.values()
+    ]
+    for site, _ in aside:
+        for name in (*registered, *listed):
+            getattr(site, name).clear()
     try:
         with torch.no_grad():
             yield
     finally:
         model._edits = edits
-        for site, kept in hooks:
-            site._forward_hooks.update(kept)
+        for site, kept in aside:
+            for name in registered:
+                getattr(site, name).clear()
+                getattr(site, name).update(kept[name])
+            for name in listed:
+                setattr(site, name, kept[name])

@@ -26,10 +26,10 @@ def check(model: HookedGPTNeo, tokens: Tensor) -> list[Check]:
     rows = []
 
     def equal(what: str, kind: str, left: Tensor, right: Tensor) -> None:
-        error = _relative(left, right)
+        error = relative(left, right)
         rows.append(Check("read identity", what, kind, error <= limit, error, limit))
 
-    error, whole = _relative(logits, plain), tolerance(model.dtype, whole_run=True)
+    error, whole = relative(logits, plain), tolerance(model.dtype, whole_run=True)
     what = "looked at = not looked at (logits)"
     rows.append(Check("same text, same numbers", what, "", error <= whole, error, whole))
     equal(
@@ -104,25 +104,28 @@ def _block(model: HookedGPTNeo, cache: ActivationCache, layer: int) -> list[tupl
 
 
 def _bands(model: HookedGPTNeo) -> list[Check]:
-    """Patterns are zero exactly where a key must not be seen, on a text longer than the window."""
+    """Each query sees exactly the keys that it may, on a text longer than the window."""
     config = model.config
     length = min(config.n_ctx, config.window_size + 8)
     tokens = torch.arange(length, device=model.device)[None] % config.d_vocab
+    _, cache = model.run_with_cache(tokens, sites=["attn_scores", "pattern"], return_type=None)
+    i = torch.arange(length, device=model.device)
+    distance = i[:, None] - i[None]
     rows = []
-    for kind in sorted(set(config.kinds)):
-        layer = config.kinds.index(kind)
-        _, cache = model.run_with_cache(tokens, sites="pattern", layers=layer, return_type=None)
-        i = torch.arange(length, device=model.device)
-        distance = i[:, None] - i[None]
-        window = config.window(layer) or length
-        hidden = (distance < 0) | (distance >= window)
-        error = float(cache["pattern", layer][..., hidden].abs().sum())
-        rows.append(Check("read identity", f"pattern outside its band = 0 (layer {layer})", kind,
-                          error == 0, error, 0.0))  # fmt: skip
+    for layer, kind in enumerate(config.kinds):
+        hidden = (distance < 0) | (distance >= (config.window(layer) or length))
+        outside = float(cache["pattern", layer][..., hidden].abs().sum())
+        # A pattern may round to zero where a key is seen; its score is still finite.
+        wrong = float((cache["attn_scores", layer].isinf() != hidden).sum())
+        for what, error in (("pattern outside its band = 0", outside),
+                            ("scores are finite inside their band only", wrong)):  # fmt: skip
+            rows.append(Check("read identity", f"{what} (layer {layer})", kind,
+                              error == 0, error, 0.0))  # fmt: skip
     return rows
 
 
-def _relative(left: Tensor, right: Tensor) -> float:
+def relative(left: Tensor, right: Tensor) -> float:
+    """Return the largest difference of two tensors, relative to the largest finite value."""
     left, right = left.double(), right.double()
     scale = max(float(right.abs().nan_to_num(0, 0, 0).max()), 1e-12)
     difference = torch.where(left == right, 0.0, left - right)

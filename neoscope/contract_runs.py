@@ -60,7 +60,13 @@ def _clean(model: HookedGPTNeo, tokens: Tensor, error: type[BaseException]) -> C
     except error:
         pass
     left = sum(site.has_hooks() for site in model.hook_dict.values()) + len(model._edits)
-    changed = float((model(tokens) != before).sum())
+    try:
+        changed = float((model(tokens) != before).sum())
+    except error:  # the hook is still there
+        changed = float(before.numel())
+    model._edits = []  # what follows is checked without what was left behind
+    for site in model.hook_dict.values():
+        site.remove_hooks("both", including_permanent=True)
     passed = not left and not changed
     what = f"hooks and edits are gone after {error.__name__}"
     return Check("clean after an exception", what, "", passed, left + changed, 0.0)

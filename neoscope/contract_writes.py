@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from neoscope.cache import ActivationCache
-from neoscope.contract_report import Check
+from neoscope.contract_identities import relative
+from neoscope.contract_report import Check, tolerance
 from neoscope.edits import replace, transform
 from neoscope.model import HookedGPTNeo
 from neoscope.sites import SiteRef
@@ -47,13 +48,15 @@ def check(subject: Subject, twin: Subject, ref: SiteRef) -> list[Check]:
     read, value = _observe(model, tokens, ref)
     again = model.run_with_edits(tokens, [replace(ref.name, value=value)])
     changed = float((read != again).sum())
-    moved, spilled, left = _perturb(subject, ref)
+    moved, spilled, left, torn = _perturb(subject, ref)
+    limit = tolerance(model.dtype)
     structural = _cannot_move(model, ref)
     return [
         row("write-back", changed == 0, changed, 0.0),
         _live(row, "moves what follows", moved, lambda: _perturb(twin, ref)[0], structural),
         row("leaves upstream alone", spilled == 0, spilled, 0.0),
         row("leaves the left alone", left == 0, left, 0.0),
+        row("stream still adds up", torn <= limit, torn, limit),
         _live(row, "gradient", _gradient(subject, ref), lambda: _gradient(twin, ref), structural),
     ]
 
@@ -94,8 +97,12 @@ def _observe(model: HookedGPTNeo, tokens: Tensor, ref: SiteRef) -> tuple[Tensor,
     return logits, kept[0]
 
 
-def _perturb(subject: Subject, ref: SiteRef) -> tuple[float, float, float]:
-    """Return how far the logits moved, and how many values moved upstream and to the left."""
+def _perturb(subject: Subject, ref: SiteRef) -> tuple[float, float, float, float]:
+    """Return how far the logits moved, how many values moved upstream and to the left.
+
+    And, last, by how much the residual stream of the perturbed run fails to add up: a write that
+    reaches some readers of a site and not others moves the logits, but tears the stream.
+    """
     model, tokens = subject.model, subject.tokens
     position = tokens.shape[1] // 2
 
@@ -118,7 +125,27 @@ def _perturb(subject: Subject, ref: SiteRef) -> tuple[float, float, float]:
             spilled += float((a != b).sum())
         axis = 2 if "query" in cache.axes(name) else 1
         left += float((a.narrow(axis, 0, position) != b.narrow(axis, 0, position)).sum())
-    return float((after[:, position:] - before[:, position:]).abs().max()), spilled, left
+    far = float((after[:, position:] - before[:, position:]).abs().max())
+    return far, spilled, left, _torn(moved, ref, n_layers)
+
+
+def _torn(cache: ActivationCache, ref: SiteRef, n_layers: int) -> float:
+    """The largest relative error of the residual stream's sums, without the written site's."""
+    sums: list[tuple[tuple[str, ...], int, str, int]] = [
+        (("embed", "pos_embed"), 0, "resid_pre", 0)
+    ]
+    for i in range(n_layers):
+        sums.append((("resid_pre", "attn_out"), i, "resid_mid", i))
+        sums.append((("resid_mid", "mlp_out"), i, "resid_post", i))
+        if i + 1 < n_layers:
+            sums.append((("resid_post",), i, "resid_pre", i + 1))
+    worst = 0.0
+    for parts, i, total, at in sums:
+        if (total, at) == (ref.kind.short, ref.layer):
+            continue
+        values = [cache[part] if part.endswith("embed") else cache[part, i] for part in parts]
+        worst = max(worst, relative(functools.reduce(torch.add, values), cache[total, at]))
+    return worst
 
 
 def _gradient(subject: Subject, ref: SiteRef) -> float:
@@ -133,6 +160,10 @@ def _gradient(subject: Subject, ref: SiteRef) -> float:
         edit = transform(ref.name, function=begin)
         logits = subject.model.run_with_edits(subject.tokens, [edit])
         target = logits.float().log_softmax(-1)[:, -1, 0].sum()
-        (grad,) = torch.autograd.grad(target, leaf)
+        if not target.requires_grad:
+            return 0.0
+        (grad,) = torch.autograd.grad(target, leaf, allow_unused=True)
+    if grad is None:
+        return 0.0
     finite = grad[torch.isfinite(leaf[0])].float()
     return float(finite.norm()) if bool(torch.isfinite(finite).all()) else float("inf")

@@ -111,6 +111,11 @@ def _refs(edit: Edit, config: NeoConfig) -> Sequence[SiteRef]:
 
 def _bind(edit: Edit, region: Region) -> EditFunction:
     def apply(x: Tensor, visibility: Visibility) -> Tensor:
+        if x.ndim != len(region.ref.kind.axes):
+            raise SiteError(
+                f"{edit!r}: site {region.ref.name!r} has a value for every head while their inputs "
+                "are split; switch that off, or do not look at the inputs in the same run"
+            )
         here = Here(x, region, visibility)
         new, part = edit.change(here), here.part
         if not isinstance(new, Tensor) or new.shape != part.shape:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from neoscope.config import NeoConfig
+from neoscope.linear import linear
 
 
 class Embedding(nn.Module):
@@ -69,4 +69,4 @@ class Unembedding(nn.Module):
 
     def forward(self, hidden: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_vocab"]:
         """Return logits."""
-        return F.linear(hidden, self.rows)
+        return linear(hidden, self.rows)

@@ -38,14 +38,12 @@ class LayerNorm(nn.Module):
         shape = (x.shape[-1],)
         if run is None or not run.looks(self.hook_scale, self.hook_normalized):
             return F.layer_norm(x, shape, self.w, self.b, self.eps)
-        if x.dtype == torch.float32 and not torch.is_grad_enabled():
-            # What the kernel has anyway; it cannot be differentiated, nor is it float32 in bf16.
-            normalized, _, inverse = torch.native_layer_norm(x, shape, None, None, self.eps)
-            scale = inverse.reciprocal()
-        else:
-            normalized = F.layer_norm(x, shape, eps=self.eps)
-            scale = (x.float().var(-1, keepdim=True, unbiased=False) + self.eps).sqrt()
+        normalized, _, inverse = torch.native_layer_norm(x, shape, None, None, self.eps)
         if run.looks(self.hook_scale):
+            if x.dtype == torch.float32 and not torch.is_grad_enabled():
+                scale = inverse.reciprocal()  # what the kernel has anyway
+            else:  # the kernel's cannot be differentiated, nor is it float32 under half precision
+                scale = (x.float().var(-1, keepdim=True, unbiased=False) + self.eps).sqrt()
             written = run.tap(self.hook_scale, scale)
             if run.writes(self.hook_scale):
                 # A ratio, so that an unchanged scale multiplies by exactly one: no bit moves.

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from neoscope.config import NeoConfig
 from neoscope.errors import ConfigError, nearest
-from neoscope.run import Run, Site, has_onednn, linear
+from neoscope.linear import has_onednn, linear, linear_gelu
+from neoscope.run import Run, Site
 
 Activation = Callable[[Tensor], Tensor]
 _TANH_GELUS = ("gelu_new", "gelu_pytorch_tanh", "gelu_fast", "gelu_accurate")
@@ -78,7 +79,7 @@ class MLP(nn.Module):
     ) -> Float[Tensor, "batch pos d_model"]:
         """Return the MLP's write into the residual stream, bias included."""
         if not run.looks(self.hook_pre, self.hook_post) and self._can_fuse(x):
-            post = _linear_gelu(x, self.weight_in, self.b_in)
+            post = linear_gelu(x, self.weight_in, self.b_in)
         else:
             pre = run.tap(self.hook_pre, linear(x, self.weight_in, self.b_in))
             post = run.tap(self.hook_post, self.act(pre))
@@ -93,9 +94,3 @@ class MLP(nn.Module):
             and not torch.is_grad_enabled()
             and has_onednn()
         )
-
-
-def _linear_gelu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Matrix product, bias and tanh GELU in one oneDNN kernel, the one torch.compile would call."""
-    out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "gelu", [], "tanh")
-    return out

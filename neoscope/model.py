@@ -37,7 +37,8 @@ from neoscope.inputs import (
 from neoscope.interop import TransformerLensFace
 from neoscope.kv_cache import KVCache
 from neoscope.layernorm import LayerNorm
-from neoscope.run import EditFunction, Recorder, Run, Site, StopForward
+from neoscope.recorder import Recorder
+from neoscope.run import EditFunction, Run, Site, StopForward
 from neoscope.running import Running, Span
 from neoscope.sites import all_sites
 from neoscope.tokens import load_tokenizer

@@ -16,7 +16,8 @@ from neoscope.config import NeoConfig
 from neoscope.edit import Edit, compile_edits
 from neoscope.errors import SiteError
 from neoscope.inputs import Input, ReturnType, is_text, read_pos_slice
-from neoscope.run import Recorder, Site
+from neoscope.recorder import Recorder
+from neoscope.run import Site
 from neoscope.sites import SiteRef, all_sites, select
 from neoscope.tokens import Tokens, from_ids
 from neoscope.visibility import Positions

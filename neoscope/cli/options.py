@@ -140,7 +140,7 @@ def split_ints(value: str | None, option: str) -> list[int] | None:
     return out
 
 
-def human_bytes(n: float) -> str:
+def human_bytes(n: int | float) -> str:
     """Return e.g. ``"3.4 MiB"``."""
     for unit in ("B", "KiB", "MiB"):
         if n < 1024:

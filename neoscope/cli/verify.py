@@ -54,7 +54,8 @@ def verify(
 
     began = time.perf_counter()
     loaded = load_model(model, revision=revision, dtype=dtype, device=device, quiet=as_json)
-    with Progress(console=Console(stderr=True, quiet=as_json), transient=True) as progress:
+    console = Console(stderr=True, quiet=as_json)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("sites", total=1.0)
 
         def show(what: str, share: float) -> None:
@@ -79,21 +80,14 @@ def _show(report: ContractReport, seconds: float) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    title = Text(f"{report.model} in {report.dtype}")
-    table = Table(box=None, pad_edge=False, title_justify="left", title=title)
-    for column in ("check", "of", "worst", "limit", ""):
+    console = Console()
+    console.print(Text(f"{report.model} in {report.dtype}"), soft_wrap=True)
+    table = Table(box=None, pad_edge=False)
+    for column in ("check", "of", "worst", "must be", ""):
         table.add_column(column, justify="left" if column in ("check", "") else "right")
     for what, n, failed, worst, limit in report.summary():
         verdict = Text(f"{failed} failed", "bold red") if failed else Text("ok", "green")
-        sign = (
-            "> 0"
-            if what in ("moves what follows", "gradient")
-            else f"{limit:.0e}"
-            if limit
-            else "0"
-        )
-        table.add_row(what, str(n), f"{worst:.2g}", sign, verdict)
-    console = Console()
+        table.add_row(what, str(n), f"{worst:.2g}", _limit(what, limit), verdict)
     console.print(table, highlight=False)
     notes = {row.note: 0 for row in report.checks if row.note}
     for row in report.checks:
@@ -102,7 +96,15 @@ def _show(report: ContractReport, seconds: float) -> None:
     for note, n in notes.items():
         console.print(f"note: {n} x {note}", highlight=False, markup=False)
     for row in report.failures:
-        text = f"FAILED {row.what}: {row.site}: {row.error:.3g}, limit {row.limit:.3g}"
+        text = (
+            f"FAILED {row.what}: {row.site}: {row.error:.3g}, must be {_limit(row.what, row.limit)}"
+        )
         console.print(Text(text, "red"))
     result = "every site is causal" if report.ok else "NOT to be trusted"
     console.print(f"{len(report.checks)} checks in {seconds:.0f} s: {result}", highlight=False)
+
+
+def _limit(what: str, limit: float) -> str:
+    if what in ("moves what follows", "gradient"):
+        return "> 0"
+    return f"<= {limit:.0e}" if limit else "0"

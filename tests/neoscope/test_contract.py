@@ -58,11 +58,14 @@ def test_leaves_switches_hooks_edits_and_gradients_as_they_were() -> None:
     model.set_use_attn_result(True)
     seen: list[str] = []
     model.add_hook("hook_embed", lambda x, hook: seen.append(hook.name))
-    check(model)
+    assert check(model).ok
     assert model.cfg.use_attn_result
     assert not model.cfg.use_split_qkv_input
     assert not seen
     assert all(parameter.grad is None for parameter in model.parameters())
+    model([[1, 2]])
+    assert seen == ["hook_embed"]
+    model.reset_hooks()
     model([[1, 2]])
     assert seen == ["hook_embed"]
 

@@ -1,0 +1,36 @@
+"""The matrix product, by whichever library is fast for its size."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return ``F.linear(x, weight, bias)``, by whichever library is fast for so many rows.
+
+    On a CPU, MKL's float32 product takes two to three times as long as oneDNN's for 4 to 31 rows,
+    which is a short prompt; for fewer and for more rows it is the faster one.
+    """
+    if (
+        4 <= x.numel() // x.shape[-1] < 32
+        and x.dtype == torch.float32
+        and x.device.type == "cpu"
+        and not torch.is_grad_enabled()
+        and has_onednn()
+    ):
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+        return out
+    return F.linear(x, weight, bias)
+
+
+def has_onednn() -> bool:
+    """Whether oneDNN's own kernels can be called."""
+    return bool(torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled)
+
+
+def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Matrix product, bias and tanh GELU in one oneDNN kernel, the one torch.compile would call."""
+    out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "gelu", [], "tanh")
+    return out

@@ -1,0 +1,304 @@
+"""What each edit does, against plain indexing in an ordinary hook; order, scope and undoing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+import neoscope as ns
+from neoscope import edits
+from neoscope.edits import (
+    Edit,
+    ablate,
+    add,
+    mean_ablate,
+    replace,
+    resample,
+    scale,
+    steer,
+    transform,
+)
+from neoscope.errors import EditError, SiteError
+from neoscope.sites import SiteRef, all_sites
+from tests.neoscope.edit_oracle import (
+    CONFIG,
+    IDS,
+    MASKS,
+    OTHER,
+    SWITCHES,
+    edited,
+    manual,
+    parts,
+    real,
+    same,
+)
+
+REFS = [ref for ref in all_sites(CONFIG, frozenset(SWITCHES)) if ref.layer in (None, 1)]
+NAMES = {ref.name: ref for ref in REFS}
+WITH_POS = [ref for ref in REFS if "pos" in ref.kind.axes]
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[ns.HookedGPTNeo]:
+    model = ns.HookedGPTNeo.from_config(CONFIG)
+    with torch.no_grad():
+        yield switched(model)
+
+
+def switched(model: ns.HookedGPTNeo, ref: SiteRef | None = None) -> ns.HookedGPTNeo:
+    """Switch on what a site needs; ln1 has no one value while q, k, v have inputs of their own."""
+    for switch in SWITCHES:
+        split = switch == "use_split_qkv_input"
+        getattr(model, f"set_{switch}")(
+            not split or (ref is not None and ref.kind.switch == switch)
+        )
+    return model
+
+
+@pytest.fixture(scope="module")
+def values(model: ns.HookedGPTNeo) -> dict[str, Tensor]:
+    """For every site, something of its shape."""
+    generator = torch.Generator().manual_seed(0)
+    return {ref.name: torch.randn(ref.shape(CONFIG, 3, 7), generator=generator) for ref in REFS}
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data(), ref=st.sampled_from(REFS), side=st.sampled_from(sorted(MASKS)))
+def test_every_edit_is_plain_indexing(
+    model: ns.HookedGPTNeo,
+    values: dict[str, Tensor],
+    data: st.DataObject,
+    ref: SiteRef,
+    side: str,
+) -> None:
+    switched(model, ref)
+    where = data.draw(parts(ref))
+    value = values[ref.name]
+    site: Any = {"site": ref.name} | where
+    vector = value[0].flatten()[: value.shape[-1]]
+    along: Any = where if "unit" not in where else {k: v for k, v in where.items() if k != "unit"}
+    cache = ns.ActivationCache({ref.name: value}, CONFIG)
+    cases: dict[str, tuple[Edit, dict[str, Any], Any]] = {
+        "ablate": (ablate(**site), where, lambda x, i, at: torch.zeros(())),
+        "number": (replace(**site, value=0.5), where, lambda x, i, at: torch.tensor(0.5)),
+        "tensor": (replace(**site, value=value), where, lambda x, i, at: value[i][at]),
+        "cache": (replace(**site, value=cache), where, lambda x, i, at: value[i][at]),
+        "one row": (replace(**site, value=value[1]), where, lambda x, i, at: value[1][at]),
+        "add": (add(**site, value=-1.5), where, lambda x, i, at: x[i][at] - 1.5),
+        "add tensor": (add(**site, value=value), where, lambda x, i, at: x[i][at] + value[i][at]),
+        "scale": (scale(**site, factor=1.5), where, lambda x, i, at: x[i][at] * 1.5),
+        "steer": (
+            steer(ref.name, vector=vector, scale=3.0, **along),
+            along,
+            lambda x, i, at: x[i][at] + (vector * 3.0)[at[-1]],
+        ),
+        "transform": (
+            transform(**site, function=lambda part: part.mul_(2).tanh()),
+            where,
+            lambda x, i, at: (x[i][at] * 2).tanh(),
+        ),
+    }
+    edit, chosen, change = cases[data.draw(st.sampled_from(sorted(cases)))]
+    assert same(edited(model, side, edit), manual(model, ref, side, chosen, change))
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), ref=st.sampled_from(WITH_POS), side=st.sampled_from(sorted(MASKS)))
+def test_mean_ablation(
+    model: ns.HookedGPTNeo, data: st.DataObject, ref: SiteRef, side: str
+) -> None:
+    switched(model, ref)
+    where = data.draw(parts(ref))
+    own = model.run_with_cache(IDS, MASKS[side], sites=ref.name)[1][ref.name]
+    elsewhere = data.draw(st.sampled_from(sorted(MASKS)))
+    _, reference = model.run_with_cache(OTHER, MASKS[elsewhere], sites=ref.name)
+    mean_own = own[real(side)].mean(0)
+    mean_reference = reference[ref.name][real(elsewhere)].mean(0)
+    cases: list[tuple[Any, Tensor]] = [(None, mean_own), (reference, mean_reference)]
+    if "head" not in where and "unit" not in where:
+        cases.append((own[0, 0] if own[0, 0].ndim == 1 else own[:1, :1], own[0, 0]))
+    given_, mean = data.draw(st.sampled_from(cases))
+    found = edited(model, side, mean_ablate(ref.name, reference=given_, **where))
+    expected = manual(model, ref, side, where, lambda x, i, at: mean[at[1:]])
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_mean_in_half_precision_is_not_summed_in_it() -> None:
+    model = ns.HookedGPTNeo.from_config(CONFIG, dtype=torch.float16)
+    seen: list[Tensor] = []
+    edits_ = [
+        replace("resid_mid", 1, 3000.0),
+        mean_ablate("resid_mid", 1),
+        transform("resid_mid", 1, function=lambda x: (seen.append(x), x)[1]),
+    ]
+    for mask in (None, torch.ones(3, 30).tril(20)):
+        model.run_with_edits(torch.zeros(3, 30, dtype=torch.long), edits_, mask)
+        assert (seen.pop() == 3000).all()
+
+
+def test_mean_ablation_from_caches_cut_down(model: ns.HookedGPTNeo) -> None:
+    _, one = model.run_with_cache(OTHER[0], sites="resid_mid", remove_batch_dim=True)
+    found = edited(model, "none", mean_ablate("resid_mid", 1, reference=one))
+    mean = one["resid_mid", 1].mean(0)
+    torch.testing.assert_close(found, edited(model, "none", replace("resid_mid", 1, mean)))
+    last = model.run_with_cache(OTHER, MASKS["left"], sites="resid_mid", positions=-1)[1]
+    found = edited(model, "none", mean_ablate("resid_mid", 1, reference=last))
+    mean = last["resid_mid", 1].mean((0, 1))
+    torch.testing.assert_close(found, edited(model, "none", replace("resid_mid", 1, mean)))
+    cut = model.run_with_cache(OTHER, MASKS["left"], sites="resid_mid", pos_slice=(0, 3))[1]
+    with pytest.raises(EditError, match=r"blocks\.1\.hook_resid_mid.*padded texts.*positions="):
+        edited(model, "none", mean_ablate("resid_mid", 1, reference=cut))
+    with pytest.raises(EditError, match=r"blocks\.1\.attn\.hook_pattern.*no position axis"):
+        edited(model, "none", mean_ablate("pattern", 1))
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data(), ref=st.sampled_from(REFS), seed=st.integers(0, 9), own=st.booleans())
+def test_resampling_puts_another_rows_values(
+    model: ns.HookedGPTNeo, data: st.DataObject, ref: SiteRef, seed: int, own: bool
+) -> None:
+    switched(model, ref)
+    where = data.draw(parts(ref))
+    _, reference = model.run_with_cache(IDS if own else OTHER, sites=ref.name)
+    drawn: list[Tensor] = []
+    edit = resample(ref.name, reference=None if own else reference, seed=seed)
+    look = transform(ref.name, function=lambda x: (drawn.append(x), x)[1])
+    edited(model, "none", edit, look)
+    pool = reference[ref.name]
+    source = [next(i for i in range(3) if torch.equal(pool[i], row)) for row in drawn[0]]
+    if ref.kind.short != "pos_embed" and own:
+        assert sorted(source) == [0, 1, 2] and all(i != j for i, j in enumerate(source))
+    edit = resample(ref.name, reference=None if own else reference, seed=seed, **where)
+    expected = manual(model, ref, "none", where, lambda x, i, at: pool[source[i]][at])
+    assert same(edited(model, "none", edit), expected)
+
+
+def test_resampling_refuses(model: ns.HookedGPTNeo) -> None:
+    with pytest.raises(EditError, match="needs two rows or more, or a reference"):
+        model.run_with_edits(IDS[:1], [resample("z", 0)])
+    _, short = model.run_with_cache(IDS[:, :4], sites="z")
+    with pytest.raises(EditError, match=r"blocks\.0\.attn\.hook_z.*\(4, 3, 8\).*\(7, 3, 8\)"):
+        model.run_with_edits(IDS, [resample("z", 0, reference=short)])
+    _, one = model.run_with_cache(OTHER[0], sites="z", remove_batch_dim=True)
+    found = model.run_with_edits(IDS, [resample("z", 0, reference=one)])
+    assert same(found, model.run_with_edits(IDS, [replace("z", 0, one)]))
+
+
+# ---- bits, order, layers ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("side", sorted(MASKS))
+def test_writing_back_what_was_read_changes_no_bit(
+    model: ns.HookedGPTNeo, name: str, side: str
+) -> None:
+    switched(model, NAMES[name])
+    logits, cache = model.run_with_cache(IDS, MASKS[side], sites=name)
+    assert same(edited(model, side, replace(name, value=cache)), logits)
+    assert same(edited(model, side, scale(name)), logits)
+
+
+@pytest.mark.parametrize("layers", [1, [0, 2], (-1,), None, range(2)])
+def test_an_edit_applies_in_the_layers_it_names(model: ns.HookedGPTNeo, layers: Any) -> None:
+    listed = [layers] if isinstance(layers, int) else range(3) if layers is None else layers
+    whole = edited(model, "none", ablate("z", layers, head=[0, 2]))
+    assert same(whole, edited(model, "none", *(ablate("z", i, head=[0, 2]) for i in listed)))
+    edit = transform("z", layers, function=lambda x: x)
+    assert "z" in repr(edit) and ("layer=" in repr(edit)) == (layers is not None)
+
+
+def test_two_edits_at_one_site_apply_in_order(model: ns.HookedGPTNeo) -> None:
+    first, then = add("resid_mid", 1, 1.0), scale("resid_mid", 1, 2.0)
+    there = edited(model, "none", transform("resid_mid", 1, function=lambda x: (x + 1) * 2))
+    back = edited(model, "none", transform("resid_mid", 1, function=lambda x: x * 2 + 1))
+    assert same(edited(model, "none", first, then), there)
+    assert same(edited(model, "none", then, first), back)
+    assert not torch.equal(there, back)
+    with model.edits(first):
+        assert same(edited(model, "none", then), there)
+
+
+def test_hooks_come_before_edits_and_the_record_after(model: ns.HookedGPTNeo) -> None:
+    seen: list[Tensor] = []
+
+    def hook(x: Tensor, hook: Any) -> Tensor:
+        seen.append(x.clone())
+        return x + 1
+
+    with model.hooks(fwd_hooks=[("blocks.1.hook_resid_mid", hook)]):
+        _, cache = model.run_with_cache(IDS, edits=[scale("resid_mid", 1, 2.0)])
+    assert same(cache["resid_mid", 1], (seen[0] + 1) * 2)
+
+
+# ---- the context manager ----------------------------------------------------------------------
+
+
+def test_edits_last_as_long_as_the_with(model: ns.HookedGPTNeo) -> None:
+    plain = model(IDS)
+    one, two = ablate("z", 0, head=1), add("resid_mid", 2, 1.0)
+    with model.edits(one) as inside:
+        assert inside is model
+        assert same(model(IDS), edited_alone(model, one))
+        with model.edits([two], scale("embed", factor=1.0)):
+            assert same(model(IDS), edited_alone(model, one, two))
+        assert same(model(IDS), edited_alone(model, one))
+    assert same(model(IDS), plain)
+
+
+def edited_alone(model: ns.HookedGPTNeo, *edits_: Edit) -> Tensor:
+    twin = switched(ns.HookedGPTNeo.from_config(CONFIG))
+    return twin.run_with_edits(IDS, list(edits_))
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, GeneratorExit])
+def test_edits_are_undone_however_it_ends(
+    model: ns.HookedGPTNeo, error: type[BaseException]
+) -> None:
+    plain = model(IDS)
+
+    def fail(x: Tensor) -> Tensor:
+        raise error
+
+    inner = transform("z", 1, function=fail)
+    with pytest.raises(error), model.edits(ablate("z")), model.edits(inner):
+        model(IDS)
+    with pytest.raises(error):
+        model.run_with_edits(IDS, [transform("z", 1, function=fail)])
+    with pytest.raises(SiteError), model.edits(ablate("z", 9)):
+        pass
+    assert same(model(IDS), plain)
+
+
+# ---- gradients --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradients_flow_through_edits(model: ns.HookedGPTNeo, name: str) -> None:
+    ref = NAMES[name]
+    switched(model, ref)
+    with torch.enable_grad():
+        value = torch.full(ref.shape(CONFIG, 3, 7), 0.1, requires_grad=True)
+        factor = torch.ones((), requires_grad=True)
+        edits_ = [
+            add(name, value=value),
+            transform(name, function=lambda x: x * factor),
+            transform(name, function=lambda x: x.where(x.isinf(), x.exp())),
+        ]
+        logits = edited(model, "left", *edits_)[real("left")]
+        weight = torch.linspace(-1, 1, logits.numel()).view_as(logits)
+        by_value, by_embedding = torch.autograd.grad(
+            (logits * weight).sum(), [value, model.embed.W_E]
+        )
+    assert by_value.isfinite().all() and by_value.abs().sum() > 0
+    assert by_embedding.isfinite().all()
+
+
+def test_every_public_name_is_there() -> None:
+    assert sorted(edits.__all__) == edits.__all__
+    assert all(hasattr(edits, name) for name in edits.__all__)
