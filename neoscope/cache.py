@@ -13,10 +13,11 @@ from torch import Tensor
 
 from neoscope.config import NeoConfig
 from neoscope.errors import CacheError, nearest
+from neoscope.indices import Positions
 from neoscope.site_kinds import MOVED
 from neoscope.sites import SiteRef, resolve, select
 from neoscope.tokens import Tokens
-from neoscope.visibility import Positions, Visibility
+from neoscope.visibility import Visibility
 
 if TYPE_CHECKING:
     from neoscope.model import HookedGPTNeo
@@ -106,12 +107,22 @@ class ActivationCache(Mapping[str, Tensor]):
         """
         if isinstance(key, str) and key in self._tensors:
             return self._tensors[key]
+        first = key[0] if isinstance(key, tuple) and key else key
+        if not isinstance(first, str):
+            raise CacheError(
+                f"a cache is looked up by site, e.g. cache['resid_post', 3], not by {key!r}; "
+                "cache.rows(...) selects rows, cache.select(sites, layers) sites"
+            )
         name = self.name(key)
         if name not in self._tensors:
             held = sorted({self.ref(k).kind.short for k in self._tensors})
             hint = nearest(name, self._tensors)
             raise CacheError(f"{name!r} was not cached{hint}; cached sites: {', '.join(held)}")
         return self._tensors[name]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the model behind when the cache is copied or sent to another process."""
+        return self.__dict__ | {"_model": None}
 
     def __contains__(self, key: object) -> bool:
         """Whether a key can be looked up."""

@@ -94,9 +94,7 @@ def save(cache: ActivationCache, path: str | os.PathLike[str]) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    target = Path(path).expanduser()
-    if not target.parent.is_dir():
-        raise CacheError(f"cannot write {target}: the folder {target.parent} does not exist")
+    target = check_target(path)
     tensors: dict[str, Tensor] = {}
     stored: dict[str, str] = {}
     seen: dict[Any, str] = {}
@@ -114,6 +112,44 @@ def save(cache: ActivationCache, path: str | os.PathLike[str]) -> None:
         raise CacheError(f"cannot write {target}: {error.strerror or error}") from error
     except SafetensorError as error:  # a full disk comes as one
         raise CacheError(f"cannot write {target}: {error}") from error
+
+
+def check_target(path: str | os.PathLike[str]) -> Path:
+    """Return the path of a file that a cache may be written to.
+
+    An older cache may be replaced; nothing else, least of all a checkpoint's weights.
+
+    Raises:
+        CacheError: It cannot be written, or something else stands there.
+    """
+    target = Path(path).expanduser()
+    folder = target.absolute().parent
+    if not folder.is_dir():
+        raise CacheError(f"cannot write {target}: the folder {folder} does not exist")
+    if target.is_dir():
+        raise CacheError(
+            f"cannot write {target}: it is a folder; name a file, e.g. run.safetensors"
+        )
+    if target.exists() and not target.is_file():
+        raise CacheError(f"cannot write {target}: it is no ordinary file")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise CacheError(f"cannot write {target}: no permission to write in {folder}")
+    if target.exists() and not _is_cache(target):
+        raise CacheError(
+            f"cannot write {target}: a file that is no cache of neoscope's is there already; "
+            "choose another name, or remove it"
+        )
+    return target
+
+
+def _is_cache(path: Path) -> bool:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return _HEADER in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
 
 
 def _header(cache: ActivationCache, stored: Mapping[str, str]) -> dict[str, Any]:

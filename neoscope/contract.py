@@ -142,7 +142,7 @@ def _switched(model: HookedGPTNeo, on: frozenset[str]) -> Iterator[None]:
 @contextlib.contextmanager
 def _pristine(model: HookedGPTNeo) -> Iterator[None]:
     """Set hooks and edits of the caller aside, and bring them back."""
-    edits, model._edits = model._edits, []
+    edits, model._edit_groups = model._edit_groups, {}
     registered = ("_forward_hooks", "_backward_hooks")
     listed = ("fwd_hooks", "bwd_hooks")
     aside = [
@@ -156,7 +156,7 @@ def _pristine(model: HookedGPTNeo) -> Iterator[None]:
         with torch.no_grad():
             yield
     finally:
-        model._edits = edits
+        model._edit_groups = edits
         for site, kept in aside:
             for name in registered:
                 getattr(site, name).clear()

@@ -86,6 +86,9 @@ class ContractReport:
             lines.append(
                 f"  {what:<28}{n:>5} checked  worst {worst:<9.2g} limit {limit:<8.2g} {verdict}"
             )
+        for note in dict.fromkeys(check.note for check in self.checks if check.note):
+            n = sum(check.note == note for check in self.checks)
+            lines.append(f"  note: {n} x {note}")
         lines += [f"  FAILED {c.what} at {c.site}: {c.error:.3g} {c.note}" for c in self.failures]
         return "\n".join(lines)
 

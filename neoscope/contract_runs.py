@@ -64,7 +64,7 @@ def _clean(model: HookedGPTNeo, tokens: Tensor, error: type[BaseException]) -> C
         changed = float((model(tokens) != before).sum())
     except error:  # the hook is still there
         changed = float(before.numel())
-    model._edits = []  # what follows is checked without what was left behind
+    model._edit_groups = {}  # what follows is checked without what was left behind
     for site in model.hook_dict.values():
         site.remove_hooks("both", including_permanent=True)
     passed = not left and not changed

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from neoscope.cache import ActivationCache
 from neoscope.errors import CacheError
+from neoscope.indices import Positions
 from neoscope.model import HookedGPTNeo
 from neoscope.running import Span
 from neoscope.sites import SiteRef
 from neoscope.tokens import Tokens
-from neoscope.visibility import Positions
 
 
 def cached_sites(

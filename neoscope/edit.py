@@ -10,11 +10,13 @@ from torch import Tensor
 
 from neoscope.cache import ActivationCache
 from neoscope.config import NeoConfig
-from neoscope.edit_region import Index, Region
+from neoscope.edit_cache import part_from_cache
+from neoscope.edit_region import Region
 from neoscope.errors import EditError, SiteError
+from neoscope.indices import Index, Positions, listed
 from neoscope.run import EditFunction, switch_names
 from neoscope.sites import SiteRef, check_layer, select, switched_off
-from neoscope.visibility import Positions, Visibility
+from neoscope.visibility import Visibility
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Here:
     """The site's tensor."""
     region: Region
     visibility: Visibility
+    config: NeoConfig
 
     @property
     def part(self) -> Tensor:
@@ -40,8 +43,12 @@ class Here:
         """Bring a number, a tensor, or this site of a cache into the shape of the part."""
         if isinstance(value, int | float):
             return torch.full_like(self.part, value)
-        tensor = value if isinstance(value, Tensor) else value[self.ref.name]
-        return self.region.fit(tensor, self.whole, self.visibility, what)
+        if isinstance(value, ActivationCache):
+            return part_from_cache(value, self.region, self.whole, self.visibility, self.config)
+        value = torch.as_tensor(value)
+        if value.is_inference() and not torch.is_inference_mode_enabled():
+            value = value.clone()  # autograd refuses to remember tensors of inference_mode
+        return self.region.fit(value, self.whole, self.visibility, what)
 
 
 @dataclass(frozen=True)
@@ -91,7 +98,7 @@ def compile_edits(
                 raise switched_off(ref)
             region = Region(ref, edit.head, edit.positions, edit.keys, edit.unit)
             region.check(config)
-            compiled.setdefault(ref.name, []).append(_bind(edit, region))
+            compiled.setdefault(ref.name, []).append(_bind(edit, region, config))
     return compiled
 
 
@@ -99,8 +106,7 @@ def _refs(edit: Edit, config: NeoConfig) -> Sequence[SiteRef]:
     """Return the sites of an edit; the layers that it names are those of its site."""
     refs = select(config, edit.site, edit.layer, switches=switch_names())
     if edit.layer is not None:
-        named = [edit.layer] if isinstance(edit.layer, int) else edit.layer
-        layers = {check_layer(layer, config.n_layers, edit.site) for layer in named}
+        layers = {check_layer(layer, config.n_layers, edit.site) for layer in listed(edit.layer)}
         stray = next((ref for ref in refs if ref.layer not in layers), None)
         if stray is not None:
             raise SiteError(f"{edit!r}: site {stray.name!r} is not in layer {edit.layer!r}")
@@ -109,14 +115,14 @@ def _refs(edit: Edit, config: NeoConfig) -> Sequence[SiteRef]:
     return refs
 
 
-def _bind(edit: Edit, region: Region) -> EditFunction:
+def _bind(edit: Edit, region: Region, config: NeoConfig) -> EditFunction:
     def apply(x: Tensor, visibility: Visibility) -> Tensor:
         if x.ndim != len(region.ref.kind.axes):
             raise SiteError(
                 f"{edit!r}: site {region.ref.name!r} has a value for every head while their inputs "
                 "are split; switch that off, or do not look at the inputs in the same run"
             )
-        here = Here(x, region, visibility)
+        here = Here(x, region, visibility, config)
         new, part = edit.change(here), here.part
         if not isinstance(new, Tensor) or new.shape != part.shape:
             found = tuple(new.shape) if isinstance(new, Tensor) else type(new).__name__

@@ -10,10 +10,9 @@ from torch import Tensor
 
 from neoscope.config import NeoConfig
 from neoscope.errors import EditError, SiteError
+from neoscope.indices import Index, Positions, listed, whole
 from neoscope.sites import SiteRef
-from neoscope.visibility import Positions, Visibility
-
-Index = int | Sequence[int] | None
+from neoscope.visibility import Visibility
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,8 @@ class Region:
         _listed(self.unit, sizes[-1], "unit", name)
         for argument, value in (("positions", self.positions), ("keys", self.keys)):
             # Whether a text is long enough shows when it runs; none is longer than the context.
-            if isinstance(value, int) and not -config.n_ctx <= value < config.n_ctx:
+            number = whole(value)
+            if number is not None and not -config.n_ctx <= number < config.n_ctx:
                 raise SiteError(
                     f"{argument}={value}: site {name!r} has at most {config.n_ctx} positions, the "
                     "model's context"
@@ -141,19 +141,20 @@ def _views(value: Sequence[int], part: Sequence[int], single: set[int]) -> set[t
 def _listed(value: Index, size: int, axis: str, site: str) -> list[int]:
     if value is None:
         return []
-    listed = [value] if isinstance(value, int) else list(value)
-    if not listed:
-        raise SiteError(f"{axis} [] selects nothing at site {site!r}")
-    for index in listed:
-        if isinstance(index, bool) or not isinstance(index, int) or not -size <= index < size:
+    found: list[int] = []
+    for index in listed(value):
+        number = whole(index)
+        if number is None or not -size <= number < size:
             raise SiteError(
                 f"{axis} {index!r} does not exist at site {site!r}, which has {size} "
                 f"(0 to {size - 1})"
             )
-    listed = [index % size for index in listed]
-    if len(set(listed)) < len(listed):
+        found.append(number % size)
+    if not found:
+        raise SiteError(f"{axis} [] selects nothing at site {site!r}")
+    if len(set(found)) < len(found):
         raise SiteError(f"{axis} {value!r} names one of site {site!r} twice")
-    return listed
+    return found
 
 
 def _once(columns: Tensor, argument: str, site: str) -> Tensor:

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from neoscope.cache import ActivationCache
 from neoscope.edit import Edit, Here
-from neoscope.edit_region import Index
 from neoscope.errors import EditError
+from neoscope.indices import Index
 from neoscope.sites import SiteRef
 
 __all__ = [
@@ -47,7 +47,10 @@ def _edit(
 
 
 def transform(
-    site: str, layer: Index = None, *, function: Callable[[Tensor], Tensor], **where: Any
+    site: str,
+    layer: Index = None,
+    function: Callable[[Tensor], Tensor] | None = None,
+    **where: Any,
 ) -> Edit:
     """Replace the selected part ``x`` by ``function(x)``.
 
@@ -58,6 +61,8 @@ def transform(
             It gets a copy, in which it may write.
         where: ``head``, ``positions``, ``keys``, ``unit``; each an int, several, or None for all.
     """
+    if function is None:
+        raise EditError(f"transform({site!r}, layer={layer!r}) needs a function")
     return _edit("transform", site, layer, lambda here: function(here.part.clone()), where)
 
 
@@ -74,7 +79,8 @@ def replace(
         layer: One layer, several, or None for all.
         value: A tensor shaped as the whole site, as the selected part (with or without batch and
             single selected axes), or a vector along the last axis. From a cache, the same site,
-            layer and part is taken.
+            layer and part is taken, row by row (one row serves all) and token by token: -1 is
+            the last token of the cached text and of the run's, on either side of padding.
         where: ``head``, ``positions``, ``keys``, ``unit``.
 
     Raises:
@@ -124,7 +130,7 @@ def steer(
     """
     if vector is None:
         raise EditError(f"steer({site!r}, layer={layer!r}) needs a vector")
-    step = vector * scale
+    step = torch.as_tensor(vector) * scale
     return _edit("steer", site, layer, lambda here: here.part + here.fit(step, "steer"), where)
 
 

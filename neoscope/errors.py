@@ -7,6 +7,7 @@
     │   ├── ConfigError   its config.json is not a usable GPT-Neo configuration
     │   └── WeightsError  its weights are missing, extra, misshapen, damaged or unsafe
     ├── TokenizationError text, tokens or a mask that the model cannot take
+    ├── ArgumentError     an argument whose value means nothing
     ├── SiteError         a site, layer, head or position that does not exist or cannot be honoured
     ├── EditError         an edit whose value does not fit its site
     ├── CacheError        a cache that cannot be read, written or asked for that
@@ -38,6 +39,10 @@ class WeightsError(CheckpointError):
 
 class TokenizationError(NeoscopeError, ValueError):
     """Text, token ids or an attention mask cannot be fed to the model."""
+
+
+class ArgumentError(NeoscopeError, ValueError):
+    """An argument has a value that means nothing."""
 
 
 class SiteError(NeoscopeError, KeyError, ValueError):

@@ -20,6 +20,7 @@ from neoscope.tokens import Tokens, check_mask, from_ids
 from neoscope.visibility import Visibility
 
 ReturnType = Literal["logits", "loss", "both", "hidden"] | None
+RETURN_TYPES = ("logits", "loss", "both", "hidden", None)
 Input = str | Sequence[str] | Tokens | Tensor | Sequence[Sequence[int]] | Sequence[int]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import torch
@@ -28,7 +29,7 @@ def activation(name: str) -> Activation:
         ConfigError: transformers knows no such activation.
     """
     if name in _TANH_GELUS:
-        return lambda x: F.gelu(x, approximate="tanh")
+        return functools.partial(F.gelu, approximate="tanh")
     simple: dict[str, Activation] = {"gelu": F.gelu, "relu": F.relu, "silu": F.silu}
     if name in simple:
         return simple[name]
@@ -36,7 +37,10 @@ def activation(name: str) -> Activation:
 
     if name not in ACT2FN:
         known = [*_TANH_GELUS, *simple, *ACT2FN]
-        raise ConfigError(f"activation_function {name!r} is unknown{nearest(name, known)}")
+        raise ConfigError(
+            f"activation_function {name!r} is unknown{nearest(name, known)}; known: "
+            f"{', '.join(dict.fromkeys(known))}"
+        )
     found: Activation = ACT2FN[name]
     return found
 

@@ -20,11 +20,14 @@ from neoscope import checkpoint as checkpoints
 from neoscope import organism
 from neoscope.block import Block
 from neoscope.config import NeoConfig
+from neoscope.device import read_device, read_dtype
 from neoscope.edit import Edit, compile_edits
 from neoscope.embedding import Embedding, PositionEmbedding, Unembedding
-from neoscope.errors import SiteError, TokenizationError
+from neoscope.errors import ArgumentError, CheckpointError, SiteError, TokenizationError, nearest
 from neoscope.fingerprint import fingerprint
+from neoscope.indices import whole
 from neoscope.inputs import (
+    RETURN_TYPES,
     Input,
     Read,
     ReturnType,
@@ -82,7 +85,7 @@ class HookedGPTNeo(TransformerLensFace, Running):
             self.ln_final = LayerNorm(config.d_model, config.ln_eps)
             self.unembed = Unembedding(config, self.embed)
         self.hook_embed, self.hook_pos_embed = Site(), Site()
-        self._edits: list[Edit] = []
+        self._edit_groups = {}
         self._setup_face(name)
         self.setup()
         self.eval()
@@ -95,7 +98,7 @@ class HookedGPTNeo(TransformerLensFace, Running):
         name_or_path: str | os.PathLike[str],
         *,
         revision: str | None = None,
-        dtype: torch.dtype = torch.float32,
+        dtype: torch.dtype | str = torch.float32,
         device: torch.device | str = "cpu",
     ) -> HookedGPTNeo:
         """Load a checkpoint from the hub, a folder or a file.
@@ -110,7 +113,12 @@ class HookedGPTNeo(TransformerLensFace, Running):
         Raises:
             CheckpointError: Not found, no network, not a GPT-Neo, or weights missing or damaged.
         """
-        found = checkpoints.find(organism.bundled(name_or_path), revision=revision)
+        dtype, device = read_dtype(dtype), read_device(device)
+        try:
+            found = checkpoints.find(organism.bundled(name_or_path), revision=revision)
+        except CheckpointError as error:
+            hint = nearest(str(name_or_path), organism.BUNDLED)
+            raise type(error)(f"{error}{hint}") from error
         model = cls(found.config, name=os.fspath(name_or_path), device=device, dtype=dtype)
         checkpoints.load_weights(found, dict(model.named_parameters()))
         model.tokenizer = load_tokenizer(str(found.folder))
@@ -123,7 +131,7 @@ class HookedGPTNeo(TransformerLensFace, Running):
         seed: int = 0,
         *,
         tokenizer: PreTrainedTokenizerBase | None = None,
-        dtype: torch.dtype = torch.float32,
+        dtype: torch.dtype | str = torch.float32,
         device: torch.device | str = "cpu",
     ) -> HookedGPTNeo:
         """Build a model with random weights, drawn as GPT-Neo's own initialisation does.
@@ -142,7 +150,7 @@ class HookedGPTNeo(TransformerLensFace, Running):
                 reset = getattr(module, "reset_parameters", None)
                 if reset is not None:
                     reset()
-        return model.to(device=device, dtype=dtype)
+        return model.to(device=read_device(device), dtype=read_dtype(dtype))
 
     @property
     def device(self) -> torch.device:  # type: ignore[override]  # torch's Module has none
@@ -205,6 +213,9 @@ class HookedGPTNeo(TransformerLensFace, Running):
             TokenizationError: Tokens, text or mask do not fit the model.
             SiteError: A layer or an edit's site does not exist.
         """
+        if return_type not in RETURN_TYPES:
+            hint = nearest(str(return_type), map(str, RETURN_TYPES))
+            raise ArgumentError(f"return_type={return_type!r} is none of {RETURN_TYPES}{hint}")
         span = self._span(start_at_layer, stop_at_layer, past)
         if is_text(input):
             text = {"prepend_bos": prepend_bos, "padding_side": padding_side, "truncate": truncate}
@@ -233,9 +244,14 @@ class HookedGPTNeo(TransformerLensFace, Running):
             raise SiteError("a KV cache needs every layer: leave out start_at_layer, stop_at_layer")
         found = []
         for name, layer in (("start_at_layer", start_at_layer), ("stop_at_layer", stop_at_layer)):
-            if layer is not None and not -n <= layer <= n:
-                raise SiteError(f"{name}={layer} is out of range; the model has {n} layers")
-            found.append(layer + n if layer is not None and layer < 0 else layer)
+            number = None if layer is None else whole(layer)
+            if layer is not None and (number is None or not -n <= number <= n):
+                raise SiteError(f"{name}={layer!r} is out of range; the model has {n} layers")
+            found.append(number + n if number is not None and number < 0 else number)
+        if found[0] is not None and found[1] is not None and found[0] > found[1]:
+            raise SiteError(
+                f"start_at_layer={start_at_layer} is after stop_at_layer={stop_at_layer}"
+            )
         return Span(*found)
 
     def _compiled(self, edits: Sequence[Edit], span: Span) -> dict[str, list[EditFunction]]:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from neoscope.errors import EditError, SiteError
+from neoscope.indices import Positions
 from neoscope.sites import SiteRef
-from neoscope.visibility import Positions, Visibility
+from neoscope.visibility import Visibility
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -15,12 +16,12 @@ from neoscope.cache import ActivationCache
 from neoscope.config import NeoConfig
 from neoscope.edit import Edit, compile_edits
 from neoscope.errors import SiteError
+from neoscope.indices import Positions
 from neoscope.inputs import Input, ReturnType, is_text, read_pos_slice
 from neoscope.recorder import Recorder
 from neoscope.run import Site
 from neoscope.sites import SiteRef, all_sites, select
 from neoscope.tokens import Tokens, from_ids
-from neoscope.visibility import Positions
 
 if TYPE_CHECKING:
     from neoscope.model import HookedGPTNeo
@@ -53,7 +54,7 @@ class Running(HookedRootModule):
         tokenize: Callable[..., Tokens]
         _switches_on: Callable[[], frozenset[str]]
         _span: Callable[..., Span]
-        _edits: list[Edit]
+        _edit_groups: dict[int, list[tuple[object, tuple[Edit, ...]]]]
 
     def run_with_cache(  # type: ignore[override]  # its own arguments are keywords here too
         self,
@@ -183,10 +184,11 @@ class Running(HookedRootModule):
             return None
         ids, mask = from_ids(input, attention_mask, d_vocab=self.config.d_vocab)
         mask = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask
+        mask = mask[:, -ids.shape[1] :]  # with a KV cache it may cover past tokens too
         return Tokens(ids=ids, mask=mask)
 
     def run_with_edits(
-        self, input: Input, edits: Sequence[Edit], attention_mask: Any = None, **options: Any
+        self, input: Input, edits: Edit | Sequence[Edit], attention_mask: Any = None, **options: Any
     ) -> Any:
         """Run the model with edits, in order; takes all of :meth:`forward`'s arguments.
 
@@ -194,16 +196,29 @@ class Running(HookedRootModule):
             SiteError: An edit's site, layer, head or position does not exist.
             EditError: An edit's value does not fit its site.
         """
+        edits = [edits] if isinstance(edits, Edit) else edits
         return self(input, attention_mask, edits=edits, **options)
 
     @contextlib.contextmanager
     def edits(self, *edits: Edit | Sequence[Edit]) -> Iterator[Self]:
-        """Make edits part of every run inside the ``with``; undone however it is left."""
+        """Make edits part of every run of this thread inside the ``with``.
+
+        They are undone however it is left, and in whatever order several are left.
+        """
         flat = [e for item in edits for e in ([item] if isinstance(item, Edit) else item)]
         compile_edits(flat, self.config, self._switches_on())
-        before = self._edits
-        self._edits = [*before, *flat]
+        thread, entry = threading.get_ident(), (object(), tuple(flat))
+        self._edit_groups.setdefault(thread, []).append(entry)
         try:
             yield self
         finally:
-            self._edits = before
+            left = [other for other in self._edit_groups[thread] if other[0] is not entry[0]]
+            self._edit_groups[thread] = left
+            if not left:
+                del self._edit_groups[thread]
+
+    @property
+    def _edits(self) -> list[Edit]:
+        """The edits in force in this thread."""
+        groups = self._edit_groups.get(threading.get_ident(), ())
+        return [edit for _, group in groups for edit in group]

@@ -10,9 +10,11 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from neoscope.config import NeoConfig
 from neoscope.errors import SiteError, nearest
+from neoscope.indices import Index, listed, whole
 from neoscope.site_kinds import BLOCK, BY_SHORT, KINDS, MOVED, ORDER, SYNONYMS, SiteKind
 
 
@@ -91,19 +93,25 @@ def unknown_site(name: object, where: str = "") -> SiteError:
     return SiteError(f"no site is called {name!r}{where}{hint}; known: {', '.join(BY_SHORT)}")
 
 
-def check_layer(layer: int, n_layers: int, site: str | None) -> int:
+def check_layer(layer: Any, n_layers: int, site: str | None = None) -> int:
     """Return ``layer`` counted from the front.
+
+    Args:
+        layer: Counted from the front or, if negative, from the back.
+        n_layers: How many there are.
+        site: Named in the error.
 
     Raises:
         SiteError: The model has no such layer.
     """
-    if isinstance(layer, bool) or not isinstance(layer, int) or not -n_layers <= layer < n_layers:
-        where = "" if site is None else f"site {site!r}: "
+    number = whole(layer)
+    if number is None or not -n_layers <= number < n_layers:
+        where = f"site {site!r}: " if site else ""
         raise SiteError(
-            f"{where}layer {layer!r} does not exist; the model has layers 0 to "
-            f"{n_layers - 1} (or -{n_layers} to -1)"
+            f"{where}layer {layer!r} does not exist; the model has layers 0 to {n_layers - 1} (or "
+            f"-{n_layers} to -1)"
         )
-    return layer % n_layers
+    return number % n_layers
 
 
 def _parse_full(name: str, n_layers: int) -> SiteRef | None:
@@ -127,9 +135,7 @@ def _by_tail() -> Mapping[str, SiteKind]:
     return {kind.template.removeprefix(BLOCK): kind for kind in KINDS if kind.layered}
 
 
-def resolve(
-    config: NeoConfig, site: str, layer: int | None = None, part: str | None = None
-) -> SiteRef:
+def resolve(config: NeoConfig, site: str, layer: Any = None, part: str | None = None) -> SiteRef:
     """Return the site that a name means.
 
     Args:
@@ -168,7 +174,7 @@ def resolve(
 def select(
     config: NeoConfig,
     sites: str | Iterable[str] | Callable[[str], bool] | None = None,
-    layers: int | Sequence[int] | None = None,
+    layers: Index = None,
     *,
     switches: frozenset[str] = frozenset(),
     drop: Iterable[str] = (),
@@ -220,9 +226,8 @@ def _expand(config: NeoConfig, name: str, layers: Sequence[int]) -> list[SiteRef
     return [SiteRef(kind, layer) for layer in layers] if kind.layered else [SiteRef(kind, None)]
 
 
-def _layer_list(config: NeoConfig, layers: int | Sequence[int] | None, sites: object) -> list[int]:
+def _layer_list(config: NeoConfig, layers: Index, sites: object) -> list[int]:
     if layers is None:
         return list(range(config.n_layers))
-    listed = [layers] if isinstance(layers, int) else list(layers)
     named = sites if isinstance(sites, str) else None
-    return sorted({check_layer(layer, config.n_layers, named) for layer in listed})
+    return sorted({check_layer(layer, config.n_layers, named) for layer in listed(layers)})

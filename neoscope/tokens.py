@@ -331,10 +331,13 @@ def load_tokenizer(folder: str) -> PreTrainedTokenizerBase | None:
     found = [name for name in names if (Path(folder) / name).is_file()]
     if not set(found) - {"merges.txt"}:
         return None
-    from transformers import AutoTokenizer
+    from transformers import AutoTokenizer, GPT2Tokenizer
 
+    # AutoTokenizer wants a model_type in config.json, which the oldest checkpoints lack.
+    untold = "tokenizer_config.json" not in found and {"vocab.json", "merges.txt"} <= set(found)
+    kind: Any = GPT2Tokenizer if untold else AutoTokenizer
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+        tokenizer: PreTrainedTokenizerBase = kind.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
     except Exception as error:

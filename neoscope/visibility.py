@@ -14,8 +14,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from neoscope.errors import SiteError, TokenizationError
-
-Positions = int | slice | range | list[int] | tuple[int, ...] | Tensor | None
+from neoscope.indices import Positions, listed, whole
 
 
 class Visibility:
@@ -167,26 +166,21 @@ class Visibility:
         return index - self.n_past
 
     @staticmethod
-    def _wanted(positions: Positions, row: int, length: int, axis: str, later: bool) -> list[int]:
+    def _wanted(positions: Any, row: int, length: int, axis: str, later: bool) -> list[int]:
         if isinstance(positions, slice):
             return list(range(*positions.indices(length)))
-        listed: Any = positions
-        if isinstance(positions, Tensor):
-            listed = positions.tolist()
-            if positions.ndim == 2:
-                listed = listed[row]
-        if isinstance(listed, int):
-            listed = [listed]
+        by_row = isinstance(positions, Tensor) and positions.ndim == 2
         out = []
-        for position in listed or ():
-            if isinstance(position, bool) or not isinstance(position, int):
+        for position in listed(positions[row] if by_row else positions):
+            number = whole(position)
+            if number is None:
                 raise SiteError(f"{axis}: {position!r} is not a whole number")
-            if later and position >= length:
+            if later and number >= length:
                 out.append(-1)
                 continue
-            if not -length <= position < length:
+            if not -length <= number < length:
                 raise SiteError(
-                    f"{axis}: {position} is out of range in row {row}, which has {length} tokens"
+                    f"{axis}: {number} is out of range in row {row}, which has {length} tokens"
                 )
-            out.append(position % length)
+            out.append(number % length)
         return out

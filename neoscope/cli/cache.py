@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -77,7 +76,9 @@ def cache(
                 "give --text or --file: only 'induction' has a text of its own"
             )
         texts, prepend_bos = [_EMBEDDED_TEXT], True
-    _check_target(out)
+    from neoscope.cache_file import check_target
+
+    check_target(out)
     loaded = load_model(model, revision=revision, dtype=dtype, device=device, quiet=as_json)
     tokens = loaded.tokenize(texts, prepend_bos=prepend_bos, truncate=truncate)
     result = _run(loaded, tokens, wanted_sites, wanted_layers, wanted_positions, quiet=as_json)
@@ -109,18 +110,13 @@ def _texts(text: list[str] | None, file: Path | None) -> list[str] | None:
     return texts or None
 
 
-def _check_target(out: Path) -> None:
-    """Refuse what cannot be written before the work is done, not after."""
-    target = out.expanduser().absolute()
-    folder = target.parent
-    if not folder.is_dir():
-        raise CacheError(f"cannot write {out}: the folder {folder} does not exist")
-    if target.is_dir():
-        raise CacheError(f"cannot write {out}: it is a folder; name a file, e.g. run.safetensors")
-    if target.exists() and not target.is_file():
-        raise CacheError(f"cannot write {out}: it is no ordinary file")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise CacheError(f"cannot write {out}: no permission to write in {folder}")
+def _switch_on(model: HookedGPTNeo, sites: list[str] | None) -> None:
+    """Switch on the optional sites that were asked for by name."""
+    from neoscope.site_kinds import KINDS
+
+    for kind in KINDS:
+        if kind.switch is not None and {kind.short, f"hook_{kind.short}"} & set(sites or ()):
+            getattr(model, f"set_{kind.switch}")(True)
 
 
 def _run(
@@ -137,6 +133,7 @@ def _run(
 
     from neoscope.corpus import cache_texts, cached_sites, corpus_nbytes
 
+    _switch_on(model, sites)
     refs = cached_sites(model, sites, layers)
     size = corpus_nbytes(model, tokens, refs, positions)
     free = _free_memory()

@@ -253,7 +253,7 @@ def test_folders_that_cannot_be_written(
     with pytest.raises(CacheError, match=r"the folder .*missing does not exist"):
         cache.save(tmp_path / "missing" / "run.safetensors")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(CacheError, match=r"cannot write .*folder: Is a directory"):
+    with pytest.raises(CacheError, match=r"cannot write .*folder: it is a folder"):
         cache.save(tmp_path / "folder")
 
     def refuse(*args: Any, **options: Any) -> None:

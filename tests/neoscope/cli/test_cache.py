@@ -141,8 +141,22 @@ def test_bos_and_truncation_are_told(folder: Path, out: Path) -> None:
     assert tokens.strings[0][0] == BOS
 
 
-def test_existing_file_is_replaced(folder: Path, out: Path) -> None:
-    out.write_text("something else")
+def test_file_that_is_no_cache_is_left_alone(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    before = weights.read_bytes()
+    result = cache(weights, str(folder), "--text", "hello")
+    assert result.exit_code == 1
+    assert "is there already" in result.stderr
+    assert weights.read_bytes() == before
+
+
+def test_optional_site_is_switched_on_when_named(out: Path) -> None:
+    assert cache(out, "--sites", "result,mlp_in").exit_code == 0
+    assert ActivationCache.load(out)["result", 1].shape == (1, 13, 4, 176)
+
+
+def test_existing_cache_is_replaced(folder: Path, out: Path) -> None:
+    assert cache(out, str(folder), "--text", "hello", "--sites", "z").exit_code == 0
     assert cache(out, str(folder), "--text", "hello").exit_code == 0
     assert len(ActivationCache.load(out)) == 38
     assert [path.name for path in out.parent.iterdir()] == [out.name]
@@ -288,7 +302,6 @@ def test_other_numbers_are_wrong_usage(value: str, out: Path) -> None:
     ("options", "message", "code"),
     [
         (["--sites", "patern"], "no site is called 'patern'; did you mean 'pattern'", 1),
-        (["--sites", "result"], "is switched off", 1),
         (["--sites", ","], "--sites names nothing", 2),
         (["--layers", "2"], "layer 2 does not exist; the model has layers 0 to 1", 1),
         (["--positions", "99"], "99 is out of range in row 0, which has 13 tokens", 1),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -305,9 +306,8 @@ def test_hooks_left_behind_are_found(model: HookedGPTNeo, monkeypatch: Patch) ->
 def test_edits_left_behind_are_found(model: HookedGPTNeo, monkeypatch: Patch) -> None:
     @contextlib.contextmanager
     def edits(self: HookedGPTNeo, *new: Any) -> Iterator[HookedGPTNeo]:
-        self._edits = [*self._edits, *new]
+        self._edit_groups[threading.get_ident()] = [(object(), new)]
         yield self
-        self._edits = []
 
     monkeypatch.setattr(HookedGPTNeo, "edits", edits)
     assert "clean after an exception" in kinds(model)
