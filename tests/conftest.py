@@ -10,6 +10,11 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 import pytest
 import torch
+from hypothesis import settings
+
+# Without a database of earlier failures, a run does not depend on the runs before it.
+settings.register_profile("house", database=None, deadline=None, print_blob=True)
+settings.load_profile("house")
 
 # Two threads in all: one in each of two pytest-xdist workers, or both in a single process.
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)

@@ -86,10 +86,14 @@ def edited(model: ns.HookedGPTNeo, side: str, *edits: Edit) -> Tensor:
 
 def index(low: int, high: int) -> st.SearchStrategy[Any]:
     """One index or several, without naming one twice; negative ones only if ``low`` is."""
-    several = st.lists(st.integers(0, high - 1), min_size=1, max_size=3, unique=True)
+    several = [[0], [high - 1, 0], (0, high // 2, high - 1), tuple(range(min(3, high)))[::-1]]
     if low < 0:
-        several |= several.map(lambda listed: [i - high if i % 2 else i for i in listed])
-    return st.integers(low, high - 1) | several | several.map(tuple)
+        several += [[-1], [-1, 0], (1 - high, -1)]
+    return st.integers(low, high - 1) | st.sampled_from([x for x in several if _once(x, high)])
+
+
+def _once(listed: Any, high: int) -> bool:
+    return len({i % high for i in listed}) == len(listed)
 
 
 def parts(ref: SiteRef) -> st.SearchStrategy[dict[str, Any]]:
@@ -100,7 +104,7 @@ def parts(ref: SiteRef) -> st.SearchStrategy[dict[str, Any]]:
     position = (
         index(0, SHORTEST)
         | st.integers(-SHORTEST, -1)
-        | st.lists(st.integers(-SHORTEST, -1), min_size=1, max_size=3, unique=True)
+        | st.sampled_from([[-1], [-1, -SHORTEST], (-2, -1, -3)])
         | st.sampled_from([slice(1, 3), slice(0, SHORTEST, 2), range(2)])
     )
     possible = {
