@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from neoscope.cache_lens import LensFace
+from neoscope.cache_views import CacheViews
 from neoscope.config import NeoConfig
 from neoscope.errors import CacheError, nearest
 from neoscope.indices import Positions
-from neoscope.site_kinds import MOVED
-from neoscope.sites import SiteRef, resolve, select
+from neoscope.sites import SiteRef, resolve
 from neoscope.tokens import Tokens
 from neoscope.visibility import Visibility
 
@@ -25,26 +26,9 @@ if TYPE_CHECKING:
 Key = str | tuple[str] | tuple[str, int | None] | tuple[str, int | None, str | None]
 
 _GRAD = "_grad"
-# Analysis that TransformerLens's cache has as methods; its tools call it on what run_with_cache
-# returned.
-_LENS_METHODS = frozenset(
-    (
-        "accumulated_resid",
-        "apply_ln_to_stack",
-        "apply_slice_to_batch_dim",
-        "decompose_resid",
-        "get_full_resid_decomposition",
-        "get_neuron_results",
-        "logit_attrs",
-        "logit_lens",
-        "stack_activation",
-        "stack_head_results",
-        "stack_neuron_results",
-    )
-)
 
 
-class ActivationCache(Mapping[str, Tensor]):
+class ActivationCache(CacheViews, LensFace, Mapping[str, Tensor]):
     """Named tensors of one run; a mapping from full site names.
 
     ``cache["resid_post", 3]``, ``cache["resid_post", -1]``, ``cache["scale", 3, "ln1"]`` and
@@ -217,91 +201,6 @@ class ActivationCache(Mapping[str, Tensor]):
         assert index is not None
         return index[:, 0]
 
-    # ---- making others ------------------------------------------------------------------------
-
-    def _like(self, tensors: Mapping[str, Tensor], **changes: Any) -> ActivationCache:
-        fields: dict[str, Any] = {
-            "tokens": self.tokens,
-            "positions": self.positions,
-            "model": self._model() if self._model else None,
-            "has_batch_dim": self.has_batch_dim,
-            "provenance": self.provenance,
-        }
-        return ActivationCache(tensors, self.config, **(fields | changes))
-
-    def _map(self, function: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
-        """Apply a function to every tensor, once for those that are the same memory."""
-        done: dict[Any, Tensor] = {}
-        out = {}
-        for name, x in self._tensors.items():
-            key = (x.data_ptr(), tuple(x.shape), x.stride(), x.dtype, x.device)
-            if key not in done:
-                done[key] = function(x)
-            out[name] = done[key]
-        return out
-
-    def to(
-        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
-    ) -> ActivationCache:
-        """Return a cache on another device or in another dtype."""
-        from neoscope.recorder import compact
-
-        def moved(x: Tensor) -> Tensor:
-            small = compact(x).to(device=device or x.device, dtype=dtype or x.dtype)
-            return small.expand(x.shape)
-
-        return self._like(self._map(moved))
-
-    def select(
-        self, sites: str | Sequence[str] | None = None, layers: int | Sequence[int] | None = None
-    ) -> ActivationCache:
-        """Return a cache of some sites and layers only."""
-        from neoscope.run import switch_names
-
-        refs = select(self.config, sites, layers, switches=switch_names())
-        names = {ref.name for ref in refs}
-        return self._like(
-            {k: self._tensors[k] for k in self._tensors if k.removesuffix(_GRAD) in names}
-        )
-
-    def rows(self, index: int | slice | Sequence[int]) -> ActivationCache:
-        """Return a cache of some rows of the batch; the batch axis stays.
-
-        Raises:
-            CacheError: There is no such row, or the batch axis was removed.
-        """
-        if not self.has_batch_dim:
-            raise CacheError("this cache has no batch axis to select rows from")
-        picked: Any = index
-        batch = min((x.shape[0] for x in self._tensors.values()), default=0)
-        if isinstance(index, slice):
-            if index.step is not None and index.step < 0:  # which torch cannot do
-                picked = list(range(batch))[index]
-        else:
-            picked = [index] if isinstance(index, int) else list(index)
-            for row in picked:
-                if not -batch <= row < batch:
-                    raise CacheError(f"row {row} does not exist; the batch has {batch} rows")
-        changes: dict[str, Any] = {}
-        if self.tokens is not None:
-            changes["tokens"] = self.tokens.rows(picked)
-        if isinstance(self.positions, Tensor) and self.positions.ndim == 2:
-            changes["positions"] = self.positions[picked]
-        return self._like(self._map(lambda x: x[picked]), **changes)
-
-    def remove_batch_dim(self) -> ActivationCache:
-        """Return a cache of a batch of one without its batch axis.
-
-        Raises:
-            CacheError: The batch has several rows.
-        """
-        if not self.has_batch_dim:
-            return self
-        rows = {x.shape[0] for x in self._tensors.values()}
-        if rows - {1}:
-            raise CacheError(f"cannot remove the batch axis: the batch has {max(rows)} rows")
-        return self._like(self._map(lambda x: x[0]), has_batch_dim=False)
-
     # ---- size and files -----------------------------------------------------------------------
 
     @property
@@ -339,54 +238,6 @@ class ActivationCache(Mapping[str, Tensor]):
         from neoscope.cache_file import load
 
         return load(path)
-
-    # ---- TransformerLens ----------------------------------------------------------------------
-
-    @property
-    def model(self) -> HookedGPTNeo | None:
-        """The model that made the cache, while it lives."""
-        return None if self._model is None else self._model()
-
-    def to_transformer_lens(self, model: HookedGPTNeo | None = None) -> Any:
-        """Return TransformerLens's own ActivationCache over the same tensors.
-
-        Args:
-            model: Needed for a loaded cache, or once the model that made it is gone.
-
-        Raises:
-            CacheError: There is no model.
-        """
-        from transformer_lens import ActivationCache as LensCache
-
-        owner = model if model is not None else self.model
-        if owner is None:
-            raise CacheError("TransformerLens's cache needs the model: to_transformer_lens(model)")
-        tensors = dict(self._tensors)
-        for name in self._tensors:
-            for old, new in MOVED.items():
-                if name.endswith(new):
-                    tensors[name.removesuffix(new) + old] = self._tensors[name]
-        return LensCache(tensors, owner, has_batch_dim=self.has_batch_dim)
-
-    def compute_head_results(self) -> None:
-        """Add what each head writes into the stream, ``("result", layer)``, computed from its z."""
-        lens = self.to_transformer_lens()
-        lens.compute_head_results()
-        results = {
-            name: x.detach() for name, x in lens.cache_dict.items() if name.endswith("hook_result")
-        }
-        self._tensors = {**self._tensors, **results}
-
-    @property
-    def cache_dict(self) -> dict[str, Tensor]:
-        """TransformerLens's name for the tensors."""
-        return dict(self._tensors)
-
-    def __getattr__(self, name: str) -> Any:
-        """Lend TransformerLens's analysis methods, so that its tools work on this cache."""
-        if name in _LENS_METHODS:
-            return getattr(self.to_transformer_lens(), name)
-        raise AttributeError(f"ActivationCache has no attribute {name!r}")
 
     def __repr__(self) -> str:
         """Return sites, layers, shape and size on one line."""

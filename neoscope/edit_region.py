@@ -115,7 +115,10 @@ class Region:
             raise EditError(said)
         for other in readings[1:]:
             if not torch.allclose(readings[0], other, rtol=0, atol=0, equal_nan=True):
-                raise EditError(f"{said}: it fits in two ways; give it all axes of the part")
+                raise EditError(
+                    f"{said}: it fits in two ways; give it all axes of the part, and name what is "
+                    "selected in ascending order"
+                )
         return readings[0]
 
 

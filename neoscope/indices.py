@@ -19,7 +19,7 @@ else:
 
 def whole(value: Any) -> int | None:
     """Return a whole number as an int (numpy's and 0-d tensors' too), or None if it is none."""
-    if isinstance(value, bool) or getattr(value, "dtype", None) in (bool, "bool"):
+    if isinstance(value, bool) or "bool" in str(getattr(value, "dtype", "")):
         return None
     try:
         return operator.index(value)

@@ -19,7 +19,8 @@ from neoscope.errors import SiteError, TokenizationError
 from neoscope.interop_hooks import NamedHooks
 from neoscope.interop_weights import LensWeights
 from neoscope.run import switch_names
-from neoscope.tokens import Tokens, tokenize
+from neoscope.tokenization import tokenize
+from neoscope.tokens import Tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -21,11 +21,10 @@ from neoscope import organism
 from neoscope.block import Block
 from neoscope.config import NeoConfig
 from neoscope.device import read_device, read_dtype
-from neoscope.edit import Edit, compile_edits
+from neoscope.edit import Edit
 from neoscope.embedding import Embedding, PositionEmbedding, Unembedding
-from neoscope.errors import ArgumentError, CheckpointError, SiteError, TokenizationError, nearest
+from neoscope.errors import ArgumentError, CheckpointError, TokenizationError, nearest
 from neoscope.fingerprint import fingerprint
-from neoscope.indices import whole
 from neoscope.inputs import (
     RETURN_TYPES,
     Input,
@@ -41,10 +40,9 @@ from neoscope.interop import TransformerLensFace
 from neoscope.kv_cache import KVCache
 from neoscope.layernorm import LayerNorm
 from neoscope.recorder import Recorder
-from neoscope.run import EditFunction, Run, Site, StopForward
+from neoscope.run import Run, Site, StopForward
 from neoscope.running import Running, Span
-from neoscope.sites import all_sites
-from neoscope.tokens import load_tokenizer
+from neoscope.tokenization import load_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -235,33 +233,6 @@ class HookedGPTNeo(TransformerLensFace, Running):
             return None
         ids = tokens if read.ids is None else read.ids
         return self._output(hidden, ids, return_type, loss_per_token, read.mask)
-
-    def _span(
-        self, start_at_layer: int | None, stop_at_layer: int | None, past: KVCache | None
-    ) -> Span:
-        n = self.config.n_layers
-        if past is not None and (start_at_layer is not None or stop_at_layer is not None):
-            raise SiteError("a KV cache needs every layer: leave out start_at_layer, stop_at_layer")
-        found = []
-        for name, layer in (("start_at_layer", start_at_layer), ("stop_at_layer", stop_at_layer)):
-            number = None if layer is None else whole(layer)
-            if layer is not None and (number is None or not -n <= number <= n):
-                raise SiteError(f"{name}={layer!r} is out of range; the model has {n} layers")
-            found.append(number + n if number is not None and number < 0 else number)
-        if found[0] is not None and found[1] is not None and found[0] > found[1]:
-            raise SiteError(
-                f"start_at_layer={start_at_layer} is after stop_at_layer={stop_at_layer}"
-            )
-        return Span(*found)
-
-    def _compiled(self, edits: Sequence[Edit], span: Span) -> dict[str, list[EditFunction]]:
-        on = self._switches_on()
-        compiled = compile_edits([*self._edits, *edits], self.config, on)
-        if compiled and span != Span():
-            for ref in all_sites(self.config, on):
-                if ref.name in compiled and not span.runs(ref, self.config.n_layers):
-                    raise SiteError(f"an edit of {ref.name!r} would not run: {span}")
-        return compiled
 
     def _walk(
         self, read: Read, run: Run, span: Span, past: KVCache | None

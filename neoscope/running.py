@@ -16,10 +16,11 @@ from neoscope.cache import ActivationCache
 from neoscope.config import NeoConfig
 from neoscope.edit import Edit, compile_edits
 from neoscope.errors import SiteError
-from neoscope.indices import Positions
+from neoscope.indices import Positions, whole
 from neoscope.inputs import Input, ReturnType, is_text, read_pos_slice
+from neoscope.kv_cache import KVCache
 from neoscope.recorder import Recorder
-from neoscope.run import Site
+from neoscope.run import EditFunction, Site
 from neoscope.sites import SiteRef, all_sites, select
 from neoscope.tokens import Tokens, from_ids
 
@@ -53,7 +54,6 @@ class Running(HookedRootModule):
     if TYPE_CHECKING:
         tokenize: Callable[..., Tokens]
         _switches_on: Callable[[], frozenset[str]]
-        _span: Callable[..., Span]
         _edit_groups: dict[int, list[tuple[object, tuple[Edit, ...]]]]
 
     def run_with_cache(  # type: ignore[override]  # its own arguments are keywords here too
@@ -163,6 +163,33 @@ class Running(HookedRootModule):
         if not passed:
             raise SiteError("no site was selected: the filter matches none that the run passes")
         return passed
+
+    def _span(
+        self, start_at_layer: int | None, stop_at_layer: int | None, past: KVCache | None
+    ) -> Span:
+        n = self.config.n_layers
+        if past is not None and (start_at_layer is not None or stop_at_layer is not None):
+            raise SiteError("a KV cache needs every layer: leave out start_at_layer, stop_at_layer")
+        found = []
+        for name, layer in (("start_at_layer", start_at_layer), ("stop_at_layer", stop_at_layer)):
+            number = None if layer is None else whole(layer)
+            if layer is not None and (number is None or not -n <= number <= n):
+                raise SiteError(f"{name}={layer!r} is out of range; the model has {n} layers")
+            found.append(number + n if number is not None and number < 0 else number)
+        if found[0] is not None and found[1] is not None and found[0] > found[1]:
+            raise SiteError(
+                f"start_at_layer={start_at_layer} is after stop_at_layer={stop_at_layer}"
+            )
+        return Span(*found)
+
+    def _compiled(self, edits: Sequence[Edit], span: Span) -> dict[str, list[EditFunction]]:
+        on = self._switches_on()
+        compiled = compile_edits([*self._edits, *edits], self.config, on)
+        if compiled and span != Span():
+            for ref in all_sites(self.config, on):
+                if ref.name in compiled and not span.runs(ref, self.config.n_layers):
+                    raise SiteError(f"an edit of {ref.name!r} would not run: {span}")
+        return compiled
 
     def _last_site(self, recorder: Recorder | None) -> str | None:
         """The last site that a record or a hook needs; None when nothing does."""

@@ -72,12 +72,21 @@ def test_no_file_is_too_long() -> None:
     assert not long, f"files of more than {MAX_FILE_LINES} lines: {long}"
 
 
+def code_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines of a function without its docstring: saying what arguments mean is no complexity."""
+    total = (function.end_lineno or function.lineno) - function.lineno + 1
+    first = function.body[0]
+    if ast.get_docstring(function) is None:
+        return total
+    return total - ((first.end_lineno or first.lineno) - first.lineno + 1)
+
+
 def test_no_function_is_too_long() -> None:
     long = {
         f"{place(path, f)} {f.name}": length
         for path in MODULES
         for f in functions(parse(path))
-        if (length := (f.end_lineno or f.lineno) - f.lineno + 1) > MAX_FUNCTION_LINES
+        if (length := code_lines(f)) > MAX_FUNCTION_LINES
     }
     assert not long, f"functions of more than {MAX_FUNCTION_LINES} lines: {long}"
 

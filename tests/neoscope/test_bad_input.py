@@ -24,7 +24,7 @@ from neoscope.errors import (
 )
 from neoscope.model import HookedGPTNeo
 from neoscope.organism import compiled
-from neoscope.tokens import load_tokenizer
+from neoscope.tokenization import load_tokenizer
 from tests.neoscope.folders import write_checkpoint
 
 
@@ -223,7 +223,7 @@ CASES = {
 }
 PROGRAM = """
 import json, sys, numpy, torch, neoscope
-from neoscope.tokens import tokenize as _tokenize
+from neoscope.tokenization import tokenize as _tokenize
 model = neoscope.load("induction")
 def tokenize(text, **options):
     return _tokenize(model.tokenizer, text, n_ctx=40, **options)

@@ -104,6 +104,12 @@ def test_values_come_from_caches_of_any_kind(model: ns.HookedGPTNeo) -> None:
         found = now(model, "z", replace("z", 0, small, head=1))
         assert same(found[:, :, 1], z[:1, :, 1].expand(B, -1, -1))
     assert same(now(model, "z", replace("z", 0, last, positions=-1))[:, -1], z[:, -1])
+    # A cache holds the whole site: all heads in another order are still those heads.
+    found = now(model, "z", replace("z", 0, cache, head=[2, 0, 1]))
+    assert same(found, z)
+    three = model.run_with_cache(IDS[:, :3] + 1)[1]
+    found = now(model, "pattern", replace("pattern", 0, three, head=1), ids=IDS[:, :3])
+    assert same(found[:, 1], three["pattern", 0][:, 1])
     _, other = model.run_with_cache(IDS + 1, sites="v")
     with pytest.raises(NeoscopeError, match=r"'blocks\.0\.attn\.hook_z' was not cached"):
         now(model, "z", replace("z", 0, other))
@@ -159,6 +165,7 @@ def test_a_value_that_fits_in_two_ways_is_refused(model: ns.HookedGPTNeo) -> Non
         ("pattern", {"head": 1}, (3, 3, 3)),
         ("z", {"head": 1}, (3, 3, E)),
         ("resid_mid", {"positions": [2, 1, 0]}, (3, D)),
+        ("z", {"head": [0, 2, 1]}, (3, 3, H, E)),
     ]:
         new = value(*shape)
         with pytest.raises(EditError, match="fits in two ways; give it all axes of the part"):

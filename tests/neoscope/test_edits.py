@@ -62,17 +62,19 @@ def switched(model: ns.HookedGPTNeo, ref: SiteRef | None = None) -> ns.HookedGPT
 
 
 @pytest.fixture(scope="module")
-def values(model: ns.HookedGPTNeo) -> dict[str, Tensor]:
-    """For every site, something of its shape."""
+def values() -> ns.ActivationCache:
+    """For every site, something of its shape; a cache, because hypothesis shows its arguments."""
     generator = torch.Generator().manual_seed(0)
-    return {ref.name: torch.randn(ref.shape(CONFIG, 3, 7), generator=generator) for ref in REFS}
+    shapes = {ref.name: ref.shape(CONFIG, 3, 7) for ref in REFS}
+    tensors = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    return ns.ActivationCache(tensors, CONFIG)
 
 
 @settings(max_examples=150, deadline=None)
 @given(data=st.data(), ref=st.sampled_from(REFS), side=st.sampled_from(sorted(MASKS)))
 def test_every_edit_is_plain_indexing(
     model: ns.HookedGPTNeo,
-    values: dict[str, Tensor],
+    values: ns.ActivationCache,
     data: st.DataObject,
     ref: SiteRef,
     side: str,
@@ -82,14 +84,14 @@ def test_every_edit_is_plain_indexing(
     value = values[ref.name]
     site: Any = {"site": ref.name} | where
     vector = value[0].flatten()[: value.shape[-1]]
-    along: Any = where if "unit" not in where else {k: v for k, v in where.items() if k != "unit"}
-    cache = ns.ActivationCache({ref.name: value}, CONFIG)
+    # A vector lies along the last axis, all of it.
+    along: Any = {name: asked for name, asked in where.items() if name not in ("unit", "keys")}
     cases: dict[str, tuple[Edit, dict[str, Any], Any]] = {
         "ablate": (ablate(**site), where, lambda x, i, at: torch.zeros(())),
         "number": (replace(**site, value=0.5), where, lambda x, i, at: torch.tensor(0.5)),
         "tensor": (replace(**site, value=value), where, lambda x, i, at: value[i][at]),
-        "cache": (replace(**site, value=cache), where, lambda x, i, at: value[i][at]),
-        "one row": (replace(**site, value=value[1]), where, lambda x, i, at: value[1][at]),
+        "cache": (replace(**site, value=values), where, lambda x, i, at: value[i][at]),
+        "one row": (replace(**site, value=value[1:2]), where, lambda x, i, at: value[1][at]),
         "add": (add(**site, value=-1.5), where, lambda x, i, at: x[i][at] - 1.5),
         "add tensor": (add(**site, value=value), where, lambda x, i, at: x[i][at] + value[i][at]),
         "scale": (scale(**site, factor=1.5), where, lambda x, i, at: x[i][at] * 1.5),

@@ -14,7 +14,7 @@ from neoscope.inputs import is_text, next_token_loss, read_pos_slice
 from neoscope.kv_cache import KVCache
 from neoscope.model import HookedGPTNeo
 from neoscope.organism import compiled
-from neoscope.tokens import load_tokenizer
+from neoscope.tokenization import load_tokenizer
 
 IDS = torch.tensor([[1, 2, 3, 4], [5, 6, 7, 8]])
 

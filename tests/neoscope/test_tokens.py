@@ -14,7 +14,8 @@ from transformers import ByT5Tokenizer
 
 from neoscope.errors import TokenizationError
 from neoscope.organism import compiled
-from neoscope.tokens import Tokens, from_ids, load_tokenizer, tokenize
+from neoscope.tokenization import load_tokenizer, tokenize
+from neoscope.tokens import Tokens, from_ids
 from tests.neoscope.folders import BOS, write_bpe
 
 # é as two characters, a family joined by invisible characters, Hebrew, and a direction override.
