@@ -209,7 +209,7 @@ def _show(model: HookedGPTNeo, cache: ActivationCache, facts: dict[str, Any]) ->
         table.add_row(ref.kind.short, _span(cache, ref), ", ".join(cache.axes(name)), shape)
     console.print(table, highlight=False)
     if facts["added"]:
-        console.print(f"put before each text, as asked: {' '.join(facts['added'])}", markup=False)
+        console.print(f"put before each text: {' '.join(facts['added'])}", markup=False)
     if facts["truncated"]:
         console.print(f"cut off as asked: {facts['truncated']} tokens")
     look(console, model, cache)

@@ -57,7 +57,7 @@ def test_default_shows_induction_and_writes_a_cache(out: Path) -> None:
     assert result.exit_code == 0
     assert "the model expects: horse 100%" in result.stdout
     assert re.search(r"1 +0 +1\.00 +horse \(token 6, after forest\)", result.stdout)
-    assert f"put before each text, as asked: {BOS}" in result.stdout
+    assert f"put before each text: {BOS}" in result.stdout
     assert result.stderr == "1 text, 13 tokens, 38 tensors: 228.6 KiB\n"
     assert ActivationCache.load(out)["pattern", 1].shape == (1, 4, 13, 13)
 
@@ -133,7 +133,7 @@ def test_dtype_is_kept(dtype: str, folder: Path, out: Path) -> None:
 def test_bos_and_truncation_are_told(folder: Path, out: Path) -> None:
     result = cache(out, str(folder), "--text", "the " * 30, "--truncate", "--prepend-bos")
     assert result.exit_code == 0
-    assert f"put before each text, as asked: {BOS}" in result.stdout
+    assert f"put before each text: {BOS}" in result.stdout
     tokens = ActivationCache.load(out).tokens
     assert tokens is not None
     assert tokens.lengths == [16]
