@@ -166,10 +166,12 @@ class Attention(nn.Module):
         visibility = run.visibility
         scores = q.float() @ k.float().transpose(-1, -2)
         seen = visibility.allowed(self.window, (0, visibility.n_query), (0, visibility.n_key))
-        if torch.is_grad_enabled():
-            scores = scores.masked_fill(~seen, float("-inf"))
-        else:
-            scores = scores.masked_fill_(~seen, float("-inf"))
-        scores = run.tap(self.hook_attn_scores, scores)
+
+        def mask(scores: Tensor) -> Tensor:
+            return scores.masked_fill(~seen, float("-inf"))
+
+        scores = mask(scores) if torch.is_grad_enabled() else scores.masked_fill_(~seen, -torch.inf)
+        # Whatever is written there, no query sees the future, padding, or beyond its window.
+        scores = run.tap(self.hook_attn_scores, scores, guard=mask)
         pattern = run.tap(self.hook_pattern, scores.softmax(-1).to(v.dtype))
         return pattern @ v

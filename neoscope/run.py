@@ -95,20 +95,27 @@ class Run:
                 f"site {site.name!r} is switched off; call model.set_{switch}(True) first"
             )
 
-    def tap(self, site: Site, x: Tensor) -> Tensor:
+    def tap(self, site: Site, x: Tensor, guard: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """Pass ``x`` through a site: hooks first, then edits in order, then the record.
+
+        Args:
+            site: The site.
+            x: What comes.
+            guard: Applied to what a hook or an edit gave, before it is recorded and flows on.
 
         Raises:
             EditError: A hook or an edit returned another shape, or no tensor.
         """
+        name = str(site.name)
+        edits = self.edits.get(name, ()) if self._busy else ()
         if site.hooked:
             x = self._checked(site, x, site(x), "hook")
-        if not self._busy:
-            return x
-        name = str(site.name)
-        edits = self.edits.get(name, ())
         for edit in edits:
             x = self._checked(site, x, edit(x, self.visibility), "edit")
+        if guard is not None and (edits or site.hooked):
+            x = guard(x)
+        if not self._busy:
+            return x
         if self.recorder is not None:
             if edits or site.hooked:
                 # What a hook or an edit gave may be the caller's own tensor, and be written later.

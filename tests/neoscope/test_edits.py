@@ -304,3 +304,20 @@ def test_gradients_flow_through_edits(model: ns.HookedGPTNeo, name: str) -> None
 def test_every_public_name_is_there() -> None:
     assert sorted(edits.__all__) == edits.__all__
     assert all(hasattr(edits, name) for name in edits.__all__)
+
+
+def test_edited_scores_never_open_the_future_or_the_window(model: ns.HookedGPTNeo) -> None:
+    edit = ablate("attn_scores", layer=[0, 1])
+    _, cache = model.run_with_cache(IDS, edits=[edit], sites=["attn_scores", "pattern"])
+    for layer in (0, 1):
+        pattern, window = cache["pattern", layer][0, 0], CONFIG.window(layer) or 7
+        for query, row in enumerate(pattern):
+            first = max(0, query - window + 1)
+            seen = torch.zeros(7)
+            seen[first : query + 1] = 1 / (query + 1 - first)
+            torch.testing.assert_close(row, seen)
+        assert torch.equal(cache["attn_scores", layer].isinf()[0, 0], pattern == 0)
+    later = IDS.clone()
+    later[:, -1] += 1
+    before, after = (model.run_with_edits(ids, edit) for ids in (IDS, later))
+    assert same(before[:, :-1], after[:, :-1])
