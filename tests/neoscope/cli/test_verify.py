@@ -184,8 +184,8 @@ def discard(monkeypatch: Patch, ending: str) -> None:
     """Let hooks and edits at a site run, and throw their result away."""
     tap = Run.tap
 
-    def broken(self: Run, site: Site, x: torch.Tensor) -> torch.Tensor:
-        after = tap(self, site, x)
+    def broken(self: Run, site: Site, x: torch.Tensor, guard: Any = None) -> torch.Tensor:
+        after = tap(self, site, x, guard)
         return x if str(site.name).endswith(ending) else after
 
     monkeypatch.setattr(Run, "tap", broken)
@@ -284,9 +284,9 @@ def test_edit_that_corrupts_upstream_is_found(model: HookedGPTNeo, monkeypatch: 
     """A hook that writes in place, where its tensor is shared with an earlier site."""
     tap = Run.tap
 
-    def broken(self: Run, site: Site, x: torch.Tensor) -> torch.Tensor:
+    def broken(self: Run, site: Site, x: torch.Tensor, guard: Any = None) -> torch.Tensor:
         name = str(site.name)
-        after = tap(self, site, x)
+        after = tap(self, site, x, guard)
         if name in self.edits and name.endswith("attn_out") and self.recorder is not None:
             self.recorder.tensors[name.replace("attn_out", "resid_pre")].add_(after - x)
         return after
@@ -317,8 +317,8 @@ def test_edits_left_behind_are_found(model: HookedGPTNeo, monkeypatch: Patch) ->
 def test_cut_gradient_is_found(model: HookedGPTNeo, monkeypatch: Patch) -> None:
     tap = Run.tap
 
-    def broken(self: Run, site: Site, x: torch.Tensor) -> torch.Tensor:
-        after = tap(self, site, x)
+    def broken(self: Run, site: Site, x: torch.Tensor, guard: Any = None) -> torch.Tensor:
+        after = tap(self, site, x, guard)
         return after.detach() if str(site.name).endswith("ln2.hook_scale") else after
 
     monkeypatch.setattr(Run, "tap", broken)
