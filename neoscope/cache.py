@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from neoscope.cache_lens import LensFace
-from neoscope.cache_views import CacheViews
+from neoscope.cache_views import GRAD, CacheViews
 from neoscope.config import NeoConfig
 from neoscope.errors import CacheError, nearest
 from neoscope.indices import Positions
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from neoscope.model import HookedGPTNeo
 
 Key = str | tuple[str] | tuple[str, int | None] | tuple[str, int | None, str | None]
-
-_GRAD = "_grad"
 
 
 class ActivationCache(CacheViews, LensFace, Mapping[str, Tensor]):
@@ -74,13 +72,13 @@ class ActivationCache(CacheViews, LensFace, Mapping[str, Tensor]):
             SiteError: No such site or layer.
         """
         parts = (key,) if isinstance(key, str) else key
-        name = parts[0].removesuffix(_GRAD)
+        name = parts[0].removesuffix(GRAD)
         return resolve(self.config, name, *parts[1:])
 
     def name(self, key: Key) -> str:
         """Return the full name that a key means, e.g. ``blocks.3.hook_resid_post``."""
         first = key if isinstance(key, str) else key[0]
-        return self.ref(key).name + (_GRAD if first.endswith(_GRAD) else "")
+        return self.ref(key).name + (GRAD if first.endswith(GRAD) else "")
 
     def __getitem__(self, key: Key) -> Tensor:
         """Return the tensor at a site.
@@ -137,7 +135,7 @@ class ActivationCache(CacheViews, LensFace, Mapping[str, Tensor]):
     def layers(self, site: str) -> list[int]:
         """Return the layers in which a site was cached."""
         short = self.ref((site, 0)).kind.short
-        refs = (self.ref(key) for key in self._tensors if not key.endswith(_GRAD))
+        refs = (self.ref(key) for key in self._tensors if not key.endswith(GRAD))
         return sorted(r.layer for r in refs if r.kind.short == short and r.layer is not None)
 
     def stack(self, site: str, layers: Sequence[int] | None = None) -> Float[Tensor, "layer *axes"]:

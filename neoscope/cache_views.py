@@ -14,7 +14,7 @@ from neoscope.indices import Positions
 from neoscope.sites import select
 from neoscope.tokens import Tokens
 
-_GRAD = "_grad"
+GRAD = "_grad"
 Cache = TypeVar("Cache", bound="CacheViews")
 
 
@@ -76,7 +76,7 @@ class CacheViews:
         refs = select(self.config, sites, layers, switches=switch_names())
         names = {ref.name for ref in refs}
         return self._like(
-            {k: self._tensors[k] for k in self._tensors if k.removesuffix(_GRAD) in names}
+            {k: self._tensors[k] for k in self._tensors if k.removesuffix(GRAD) in names}
         )
 
     def rows(self: Cache, index: int | slice | Sequence[int]) -> Cache:

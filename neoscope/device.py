@@ -33,5 +33,9 @@ def read_device(device: torch.device | str) -> torch.device:
     except (RuntimeError, TypeError) as error:
         raise ArgumentError(f"device={device!r} is no device: use cpu, cuda or cuda:0") from error
     if found.type == "cuda" and not torch.cuda.is_available():
-        raise ArgumentError(f"device={device!r}: torch finds no CUDA device; use cpu")
+        raise ArgumentError(f"device={str(device)!r}: torch finds no CUDA device; use cpu")
+    try:
+        torch.empty(1, device=found).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ArgumentError(f"device={str(device)!r}: torch cannot use it here; use cpu") from error
     return found

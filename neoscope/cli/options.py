@@ -67,27 +67,19 @@ def torch_device(name: str) -> torch.device:
 
     Raises:
         typer.BadParameter: It is no device's name.
-        CheckpointError: There is no such device here.
+        ArgumentError: There is no such device here.
     """
     import torch
 
-    from neoscope.errors import CheckpointError
+    from neoscope.device import read_device
 
     try:
-        device = torch.device(name)
+        torch.device(name)
     except RuntimeError:
         raise typer.BadParameter(
             f"{name!r} is no device; write e.g. --device cpu, --device cuda or --device cuda:1"
         ) from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise CheckpointError(f"--device {name}: torch finds no CUDA device; use --device cpu")
-    try:
-        torch.empty(1, device=device).cpu()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise CheckpointError(
-            f"--device {name}: torch cannot use it here; use --device cpu"
-        ) from error
-    return device
+    return read_device(name)
 
 
 def print_json(facts: Mapping[str, Any]) -> None:

@@ -308,7 +308,7 @@ def test_other_numbers_are_wrong_usage(value: str, out: Path) -> None:
         (["--positions", "0-"], "'0-' is no whole number or range", 2),
         (["--dtype", "int8"], "'int8' is not one of 'float32'", 2),
         (["--device", "abacus"], "'abacus' is no device", 2),
-        (["--device", "meta"], "--device meta: torch cannot use it here", 1),
+        (["--device", "meta"], "device='meta': torch cannot use it here", 1),
         (["--revision", "main"], "has no revision 'main'", 1),
     ],
 )
@@ -319,7 +319,7 @@ def test_bad_option_is_refused(options: list[str], message: str, code: int, out:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_cuda_without_a_device_is_refused(out: Path) -> None:
-    refused(cache(out, "--device", "cuda"), "torch finds no CUDA device; use --device cpu")
+    refused(cache(out, "--device", "cuda"), "torch finds no CUDA device; use cpu")
 
 
 def test_unknown_model_is_refused(out: Path) -> None:
