@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from neoscope.errors import NeoscopeError
+from neoscope.organism.compiled.truth import Corruption, Grid, Head, PromptPairs, head_grid
 
 if TYPE_CHECKING:
     import torch
 
-Head = tuple[int, int]
-"""A layer and a head of it."""
-Grid = tuple[tuple[float, ...], ...]
-"""One number for each head, as ``[layer][head]``."""
-
-_N_LAYERS, _N_HEADS = 2, 4
+_SHAPE = (2, 4)
 _PREVIOUS: Head = (0, 0)
 _INDUCTION: Head = (1, 0)
 _WORDS = (
@@ -30,28 +25,6 @@ _QUERY, _ANSWER, _OTHER, _FOIL = 5, 6, 8, 10
 _DIFF = 9.417876387233957
 _VALUE_SLOPE = 0.8740108016403141
 _KEY_SLOPES = (45.78584782520764, 1.1376392198242469)
-
-
-@dataclasses.dataclass(frozen=True)
-class Corruption:
-    """What must come out when heads are patched between the two prompts of ``pairs``.
-
-    Effects are normalised: 0 is the corrupt run's logit difference and 1 the clean run's. Each
-    number of a grid is for patching the whole output of one head, at all positions.
-    """
-
-    changed: int
-    """The only position at which the two prompts differ."""
-    clean: float
-    """Logit of the answer minus logit of the foil at the end of the clean prompt."""
-    corrupt: float
-    """The same for the corrupt prompt."""
-    denoise: Grid
-    """Effect of putting a head's clean output into the corrupt run."""
-    noise: Grid
-    """What is left of the effect when a head's corrupt output is put into the clean run."""
-    first_order: Grid
-    """What attribution patching makes of ``denoise``: the corrupt gradient, times the change."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,19 +81,12 @@ class InductionTruth:
     """The same for the prediction: the word itself, then what the induction head adds."""
 
 
-def _grid(live: Mapping[Head, float], dead: float = 0.0) -> Grid:
-    return tuple(
-        tuple(live.get((layer, head), dead) for head in range(_N_HEADS))
-        for layer in range(_N_LAYERS)
-    )
-
-
 INDUCTION_TRUTH = InductionTruth(
     words=_WORDS,
     bos=0,
     previous_token=_PREVIOUS,
     induction=_INDUCTION,
-    dead=tuple((layer, head) for layer in range(_N_LAYERS) for head in range(1, _N_HEADS)),
+    dead=tuple((layer, head) for layer in range(_SHAPE[0]) for head in range(1, _SHAPE[1])),
     period=len(_WORDS) - 1,
     min_window=len(_WORDS)
     - 1,  # The key is period - 1 positions back, and the query itself counts.
@@ -130,24 +96,24 @@ INDUCTION_TRUTH = InductionTruth(
     induction_score=1.0,
     accuracy=1.0,
     logit_diff=_DIFF,
-    direct=_grid({_INDUCTION: _DIFF}),
+    direct=head_grid(_SHAPE, {_INDUCTION: _DIFF}),
     value=Corruption(
         changed=1 + _ANSWER,
         clean=_DIFF,
         corrupt=-_DIFF,
-        denoise=_grid({_INDUCTION: 1.0}),
-        noise=_grid({_INDUCTION: 0.0}, dead=1.0),
+        denoise=head_grid(_SHAPE, {_INDUCTION: 1.0}),
+        noise=head_grid(_SHAPE, {_INDUCTION: 0.0}, rest=1.0),
         # Not 1 even for the induction head: the final LayerNorm bends between the two runs.
-        first_order=_grid({_INDUCTION: _VALUE_SLOPE}),
+        first_order=head_grid(_SHAPE, {_INDUCTION: _VALUE_SLOPE}),
     ),
     key=Corruption(
         changed=1 + _QUERY,
         clean=_DIFF,
         corrupt=0.0,
-        denoise=_grid({_PREVIOUS: 1.0, _INDUCTION: 1.0}),
-        noise=_grid({_PREVIOUS: 0.0, _INDUCTION: 0.0}, dead=1.0),
+        denoise=head_grid(_SHAPE, {_PREVIOUS: 1.0, _INDUCTION: 1.0}),
+        noise=head_grid(_SHAPE, {_PREVIOUS: 0.0, _INDUCTION: 0.0}, rest=1.0),
         # A sharp softmax that starts out even: its slope foretells 46 times what then happens.
-        first_order=_grid({_PREVIOUS: _KEY_SLOPES[0], _INDUCTION: _KEY_SLOPES[1]}),
+        first_order=head_grid(_SHAPE, {_PREVIOUS: _KEY_SLOPES[0], _INDUCTION: _KEY_SLOPES[1]}),
     ),
     tok=(0, 16),
     pos=(16, 56),
@@ -157,18 +123,8 @@ INDUCTION_TRUTH = InductionTruth(
 """The truth about ``compiled.induction()``, which is compiled from it."""
 
 
-@dataclasses.dataclass(frozen=True)
-class InductionPairs:
-    """Prompts that differ in one word, and the two next words to tell them apart by."""
-
-    clean: torch.Tensor
-    """Token ids ``[batch, pos]``; what follows the last one is asked for."""
-    corrupt: torch.Tensor
-    """The same with one word replaced, ``[batch, pos]``."""
-    answer: torch.Tensor
-    """The clean prompt's next word, ``[batch]``."""
-    foil: torch.Tensor
-    """Another word, ``[batch]``; after the value corruption it is the next word."""
+InductionPairs = PromptPairs
+"""What ``pairs`` returns; the prompts of a pair differ in one word."""
 
 
 def repeated(n: int, seed: int = 0) -> torch.Tensor:
