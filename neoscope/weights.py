@@ -118,6 +118,24 @@ def fill(files: Iterable[Path], config: NeoConfig, params: Mapping[str, torch.Te
             stream([entry for entry in entries.values() if entry.file == file], take)
 
 
+def to_hf(config: NeoConfig, params: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return parameters under Hugging Face's names, without prefix; the reverse of ``fill``.
+
+    Args:
+        config: The model's shape.
+        params: neoscope's parameters by name, all of them.
+
+    Returns:
+        Copies on the CPU; linear maps as ``[out, in]``.
+    """
+    out = {}
+    for source, target in _targets(config).items():
+        whole = params[target.name].detach()
+        start, rows = target.first_row(whole.shape), target.shape(whole.shape)[0]
+        out[source] = whole[start : start + rows].cpu().clone()
+    return out
+
+
 def _targets(config: NeoConfig) -> dict[str, _To]:
     """Write the rename table out for every layer."""
     targets: dict[str, _To] = {}

@@ -1,4 +1,4 @@
-"""Models that come with neoscope and whose mechanism is known."""
+"""Models that come with neoscope: one small and trained, others compiled with a known mechanism."""
 
 from __future__ import annotations
 
@@ -7,10 +7,34 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from neoscope.organism import compiled
+from neoscope.organism.bundle import card, path, truth_card
+from neoscope.organism.language import pairs, sentences
 
-__all__ = ["BUNDLED", "bundled", "compiled"]
+__all__ = ["BUNDLED", "bundled", "card", "compiled", "pairs", "path", "sentences", "truth_card"]
 
-BUNDLED: Mapping[str, Callable[[], Path]] = {"induction": compiled.induction}
+
+def _random_twin() -> Path:
+    from neoscope.organism.initial import random_twin
+
+    return random_twin()
+
+
+BUNDLED: Mapping[str, Callable[[], Path]] = {
+    "organism": path,
+    "organism-random": _random_twin,
+    "organism-before": lambda: path("before"),
+    "organism-during": lambda: path("during"),
+    "organism-after": lambda: path("after"),
+    "induction": compiled.induction,
+    "induction-short-window": compiled.induction_short_window,
+    "duplicate-token": compiled.duplicate_token,
+    "gates": compiled.gates,
+    "facts": compiled.facts,
+    "direction": compiled.direction,
+    "zero-tail": compiled.zero_tail,
+    "rotated": compiled.rotated,
+    "outliers": compiled.outliers,
+}
 """Names that stand for a bundled checkpoint, and what makes its folder."""
 
 

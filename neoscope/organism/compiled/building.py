@@ -120,7 +120,7 @@ def word_tokenizer(words: Sequence[str]) -> bytes:
 def checkpoint_files(
     config: NeoConfig, weights: Mapping[str, torch.Tensor], words: Sequence[str]
 ) -> dict[str, bytes]:
-    """Return a Hugging Face checkpoint, file by file.
+    """Return a Hugging Face checkpoint that reads words, file by file.
 
     Args:
         config: The model's shape.
@@ -133,26 +133,41 @@ def checkpoint_files(
     Raises:
         ArgumentError: The words are not as many as the model's vocabulary, or no vocabulary.
     """
-    import safetensors.torch
-
     if len(words) != config.d_vocab:
         raise ArgumentError(f"there are {len(words)} words; expected d_vocab, {config.d_vocab}")
+    return folder_files(config, weights, word_tokenizer(words), special=words[0])
+
+
+def folder_files(
+    config: NeoConfig, weights: Mapping[str, torch.Tensor], tokenizer: bytes, *, special: str
+) -> dict[str, bytes]:
+    """Return a Hugging Face checkpoint with any tokenizer, file by file.
+
+    Args:
+        config: The model's shape.
+        weights: As from ``zero_weights``.
+        tokenizer: Content of ``tokenizer.json``.
+        special: The token that begins and ends texts and stands for what is unknown.
+    """
+    import safetensors.torch
+
     tokenizer_config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "bos_token": words[0],
-        "eos_token": words[0],
-        "unk_token": words[0],
+        "bos_token": special,
+        "eos_token": special,
+        "unk_token": special,
         "model_max_length": config.n_ctx,
         "clean_up_tokenization_spaces": False,
     }
     prefixed = {f"transformer.{name}": weight for name, weight in weights.items()}
     return {
         "model.safetensors": safetensors.torch.save(prefixed, metadata={"format": "pt"}),
-        "tokenizer.json": word_tokenizer(words),
-        "tokenizer_config.json": _json(tokenizer_config),
-        "config.json": _json(config.to_hf()),
+        "tokenizer.json": tokenizer,
+        "tokenizer_config.json": to_json(tokenizer_config),
+        "config.json": to_json(config.to_hf()),
     }
 
 
-def _json(value: Mapping[str, Any]) -> bytes:
+def to_json(value: Mapping[str, Any]) -> bytes:
+    """Return plain values as an indented JSON file."""
     return (json.dumps(value, indent=2, sort_keys=True) + "\n").encode()
