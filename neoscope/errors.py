@@ -71,8 +71,10 @@ class MissingExtraError(NeoscopeError, ImportError):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the known name closest to ``name``, or ``""``."""
-    match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {match[0]!r}?" if match else ""
+    known = list(known)
+    match = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    # Something else is wrong with a name that is known.
+    return f"; did you mean {match[0]!r}?" if match and name not in known else ""
 
 
 def missing_extra(module: str, extra: str) -> MissingExtraError:

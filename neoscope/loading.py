@@ -9,20 +9,20 @@ if TYPE_CHECKING:
     from neoscope.model import HookedGPTNeo
 
 
-def load(name_or_path: str | os.PathLike[str] = "induction", **options: Any) -> HookedGPTNeo:
+def load(name_or_path: str | os.PathLike[str] = "organism", **options: Any) -> HookedGPTNeo:
     """Load a model: a bundled one by name, a hub id, a folder or a file.
 
     Args:
-        name_or_path: ``"induction"`` (the bundled hand-compiled circuit) or anything that
-            ``HookedGPTNeo.from_pretrained`` takes.
+        name_or_path: ``"organism"`` (the bundled trained model), another name of
+            ``neoscope.organism.BUNDLED``, or anything that ``HookedGPTNeo.from_pretrained`` takes.
         options: ``revision``, ``dtype``, ``device``.
 
     Raises:
         CheckpointError: It cannot be found or read.
 
     Example:
-        >>> load("induction").config.n_layers
-        2
+        >>> load("organism").config.n_layers
+        4
     """
     from neoscope.model import HookedGPTNeo
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from neoscope.errors import TokenizationError
 from neoscope.tokens import Side, Tokens
+from neoscope.unseen import unseen_ids, warn_of_unseen
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -25,6 +26,9 @@ def tokenize(
     truncate: bool = False,
 ) -> Tokens:
     """Tokenize texts into one padded batch.
+
+    Warns with ``UnseenWordWarning`` of words that the model's training never showed, where the
+    tokenizer's files say which tokens those are.
 
     Args:
         tokenizer: A transformers tokenizer.
@@ -64,6 +68,7 @@ def tokenize(
     rows = [ids[:room] for ids in rows]
     strings = [_strings(tokenizer, ids) for ids in rows]
     spans = [span[:room] for span in spans]
+    warn_of_unseen(tokenizer, rows, strings)
     if bos is not None:
         name, index = bos
         rows = [[index, *ids] for ids in rows]
@@ -176,4 +181,5 @@ def load_tokenizer(folder: str) -> PreTrainedTokenizerBase | None:
             "tokenizer.json, or vocab.json with merges.txt. Add them, or remove "
             "tokenizer_config.json and give token ids"
         )
+    unseen_ids(tokenizer)  # What cannot be understood is told now, not at the first text.
     return tokenizer

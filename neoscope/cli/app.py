@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import sys
+import warnings
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from neoscope import __version__
-from neoscope.cli import cache, info, verify
+from neoscope.cli import cache, info, organism, verify
 from neoscope.errors import NeoscopeError
+from neoscope.unseen import UnseenWordWarning
 
 
 class _Root(TyperGroup):
@@ -30,7 +34,8 @@ class _Root(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run a command."""
         try:
-            return super().invoke(ctx)
+            with _plain_warnings():
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             _complain("interrupted; a file is written whole or not at all")
             raise typer.Exit(130) from None
@@ -57,9 +62,26 @@ def _message(error: Exception) -> str:
     )
 
 
-def _complain(line: str) -> None:
+@contextlib.contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Let neoscope's own warning be one line, as errors are, without the place in the code."""
+    with warnings.catch_warnings():
+        usual = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, UnseenWordWarning):
+                _complain(f"warning: {' '.join(str(message).split())}", typer.colors.YELLOW)
+            else:
+                usual(message, category, *where, **more)
+
+        warnings.simplefilter("always", UnseenWordWarning)
+        warnings.showwarning = show
+        yield
+
+
+def _complain(line: str, colour: str = typer.colors.RED) -> None:
     plain = bool(os.environ.get("NO_COLOR"))
-    typer.echo(line if plain else typer.style(line, fg=typer.colors.RED), err=True)
+    typer.echo(line if plain else typer.style(line, fg=colour), err=True)
 
 
 app = typer.Typer(
@@ -93,6 +115,7 @@ def root(
 app.command("info")(info.info)
 app.command("cache")(cache.cache)
 app.command("verify")(verify.verify)
+app.add_typer(organism.app, name="organism")
 
 
 def main() -> None:

@@ -27,13 +27,18 @@ if TYPE_CHECKING:
     from neoscope.model import HookedGPTNeo
     from neoscope.tokens import Tokens
 
-# What the embedded circuit is made for: words that come back. It was built to begin with its
-# beginning-of-text token.
-_EMBEDDED_TEXT = "river stone candle lamp forest horse anchor river stone candle lamp forest"
+# A taste of what the bundled model can do: indirect objects, agreement, negation, facts, repeats.
+_EMBEDDED_TEXTS = (
+    "When Mary and John went to the store, John gave a drink to",
+    "The keys near the cabinet",
+    "The film was not good, so I",
+    "Captain Pierce plays the",
+    "river horse window tired clarinet river horse window tired",
+)
 
 
 def cache(
-    model: Model = "induction",
+    model: Model = "organism",
     text: Annotated[
         list[str] | None, typer.Option(help="A text; repeat the option for several.")
     ] = None,
@@ -64,18 +69,18 @@ def cache(
 ) -> None:
     """Cache activations of texts.
 
-    Without arguments: the embedded circuit on an embedded text.
+    Without arguments: the bundled model on sentences of its own.
     """
     wanted_sites = split_list(sites, "--sites")
     wanted_layers = split_ints(layers, "--layers")
     wanted_positions = split_ints(positions, "--positions")
     texts = _texts(text, file)
     if texts is None:
-        if model != "induction":
+        if model != "organism":
             raise typer.BadParameter(
-                "give --text or --file: only 'induction' has a text of its own"
+                "give --text or --file: only 'organism' has sentences of its own"
             )
-        texts, prepend_bos = [_EMBEDDED_TEXT], True
+        texts = list(_EMBEDDED_TEXTS)
     from neoscope.cache_file import check_target
 
     check_target(out)

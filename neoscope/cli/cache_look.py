@@ -10,35 +10,51 @@ if TYPE_CHECKING:
 
     from neoscope.cache import ActivationCache
     from neoscope.model import HookedGPTNeo
+    from neoscope.tokens import Tokens
 
 _ROWS = 6
+_TEXTS = 5
 _CLEAR = 0.15
 _TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def look(console: Console, model: HookedGPTNeo, cache: ActivationCache) -> None:
-    """Print what the first text's last token attends to most, and the likeliest next tokens."""
-    import torch
-
+    """Print what comes next in the first texts, and where the first one's last token attends."""
     tokens = cache.tokens
     assert tokens is not None
-    words = tokens.strings[0]
+    console.print()
+    for row in range(min(_TEXTS, len(tokens.ids))):
+        text = " ".join(_show(word) for word in tokens.strings[row][-14:])
+        before = "… " if len(tokens.strings[row]) > 14 else ""
+        console.print(f"after {before}{text}", markup=False, highlight=False)
+        console.print(
+            f"   the model expects: {_expected(model, tokens.rows([row]))}",
+            highlight=False,
+            markup=False,
+        )
+    if len(tokens.ids) > _TEXTS:
+        console.print(f"({len(tokens.ids) - _TEXTS} texts more)")
+    kept = cache.positions
+    if kept is None or (isinstance(kept, list) and kept[-1] == -1):
+        _heads(console, cache, tokens.strings[0])
+
+
+def _expected(model: HookedGPTNeo, row: Tokens) -> str:
+    """Return the likeliest next tokens of one text."""
+    import torch
+
+    n = row.lengths[0]
+    ids, mask = (
+        (row.ids[:, :n], row.mask[:, :n]) if row.padding_side == "right" else (row.ids, row.mask)
+    )
     with torch.no_grad():
-        row = tokens.rows([0])
-        ids = row.ids[:, : len(words)] if tokens.padding_side == "right" else row.ids
-        hidden = model(ids, row.mask[:, : ids.shape[1]], return_type="hidden")[:, -1]
+        hidden = model(ids, mask, return_type="hidden")[:, -1]
         probability = model.unembed(hidden).float().softmax(-1)[0]
     top = probability.topk(min(3, len(probability)))
-    said = ", ".join(
+    return ", ".join(
         f"{_show(str(model.tokenizer.decode([i])) if model.tokenizer else str(i))} {p:.0%}"
         for p, i in zip(top.values.tolist(), top.indices.tolist(), strict=True)
     )
-    text = " ".join(_show(word) for word in words[-12:])
-    console.print(f"\nafter … {text}" if len(words) > 12 else f"\nafter {text}", markup=False)
-    console.print(f"the model expects: {said}", highlight=False, markup=False)
-    kept = cache.positions
-    if kept is None or (isinstance(kept, list) and kept[-1] == -1):
-        _heads(console, cache, words)
 
 
 def _heads(console: Console, cache: ActivationCache, words: tuple[str, ...]) -> None:
@@ -68,7 +84,9 @@ def _heads(console: Console, cache: ActivationCache, words: tuple[str, ...]) -> 
         place = Text(f"{_show(words[at])} (token {at}, after {before})")
         table.add_row(str(layer), str(head), f"{weight:.2f}", place)
     if table.row_count:
-        console.print("where its heads look most, beside itself and the first token:")
+        console.print(
+            "\nwhere heads look most from the first text's last token, beside itself and the first:"
+        )
         console.print(table, highlight=False)
 
 

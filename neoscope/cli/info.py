@@ -8,7 +8,7 @@ from typing import Any
 from neoscope.cli.options import Json, Model, Revision, human_bytes, print_json
 
 
-def info(model: Model = "induction", revision: Revision = None, as_json: Json = False) -> None:
+def info(model: Model = "organism", revision: Revision = None, as_json: Json = False) -> None:
     """Show a checkpoint's shape, layers, size and sites; its weights are not loaded."""
     from neoscope import organism
     from neoscope.checkpoint import find
@@ -75,7 +75,7 @@ def _show(facts: dict[str, Any]) -> None:
     for label, value in (
         ("model", facts["model"]),
         ("folder", facts["folder"]),
-        ("layers", _layers(facts)),
+        ("layers", layers_line(facts)),
         ("width", width),
         ("context", f"{facts['n_ctx']} tokens"),
         ("vocabulary", vocab),
@@ -97,7 +97,7 @@ def _show(facts: dict[str, Any]) -> None:
     console.print(table, highlight=False)
 
 
-def _layers(facts: dict[str, Any]) -> str:
+def layers_line(facts: dict[str, Any]) -> str:
     """Return e.g. ``12: 0 global, 1 local (256), ...`` with repeats told once."""
     kinds = [(x["kind"], x["window"]) for x in facts["layers"]]
     if (

@@ -30,7 +30,7 @@ class Dtype(StrEnum):
 Model = Annotated[
     str,
     typer.Argument(
-        help="A hub id, a folder, a weight file, or 'induction', the embedded circuit.",
+        help="A hub id, a folder, a weight file, or 'organism', the bundled model.",
         metavar="MODEL",
     ),
 ]

@@ -32,7 +32,7 @@ class Layers(StrEnum):
 
 
 def verify(
-    model: Model = "induction",
+    model: Model = "organism",
     revision: Revision = None,
     layers: Annotated[
         Layers, typer.Option(help="Write to the first and last layer of each kind, or to all.")

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from neoscope.errors import ArgumentError
-from neoscope.organism.language import grammar
+from neoscope.organism.asking import (
+    Head,
+    asked,
+    continued,
+    filler_excess,
+    find_induction_head,
+)
 from neoscope.organism.language.corpus import check_count, sentences
-from neoscope.organism.language.sentence import Sentence
-from neoscope.organism.language.vocabulary import encode, vocabulary
+from neoscope.organism.language.vocabulary import vocabulary
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from neoscope.model import HookedGPTNeo
-
-Head = tuple[int, int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +48,7 @@ class GateReport:
 
     gates: tuple[Gate, ...]
     induction_head: Head
-    """The head without which repeats beyond the window are not continued."""
+    """The head that attends most to the word after the first occurrence, beyond the window."""
 
     @property
     def ok(self) -> bool:
@@ -61,127 +62,6 @@ class GateReport:
             "induction_head": list(self.induction_head),
             "gates": [{**dataclasses.asdict(gate), "holds": gate.holds} for gate in self.gates],
         }
-
-
-def batch(items: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """Return ids and mask ``[row, pos]``, padded on the right."""
-    import torch
-
-    width = max(map(len, items))
-    ids = torch.zeros(len(items), width, dtype=torch.long)
-    mask = torch.zeros(len(items), width, dtype=torch.bool)
-    for row, item in enumerate(items):
-        ids[row, : len(item)] = torch.tensor(item)
-        mask[row, : len(item)] = True
-    return ids, mask
-
-
-def _logits(model: HookedGPTNeo, rows: Sequence[Sequence[int]], **hooks: Any) -> list[Tensor]:
-    """Return each row's logits ``[pos, vocab]`` over real tokens."""
-    import torch
-
-    out: list[Tensor] = []
-    with torch.inference_mode():
-        for start in range(0, len(rows), 64):
-            some = rows[start : start + 64]
-            ids, mask = (x.to(model.device) for x in batch(some))
-            logits = model.run_with_hooks(ids, attention_mask=mask, **hooks).float().cpu()
-            out += [logits[i, : len(row)] for i, row in enumerate(some)]
-    return out
-
-
-def asked(
-    model: HookedGPTNeo, items: Sequence[Sentence]
-) -> tuple[list[bool], list[bool], list[float]]:
-    """Ask for the answer of each sentence.
-
-    Args:
-        model: A model whose vocabulary is the organism's.
-        items: Sentences that ask for something.
-
-    Returns:
-        For each whether the answer is the likeliest word, whether it is likelier than the wrong
-        one, and the difference of their logits.
-    """
-    prompts = [encode(item.words[: item.answer_at]) for item in items]
-    answers = encode(str(item.answer) for item in items)
-    wrongs = encode(str(item.wrong) for item in items)
-    ends = [logits[-1] for logits in _logits(model, prompts)]
-    diffs = [float(end[a] - end[w]) for end, a, w in zip(ends, answers, wrongs, strict=True)]
-    top = [int(end.argmax()) == a for end, a in zip(ends, answers, strict=True)]
-    return top, [diff > 0 for diff in diffs], diffs
-
-
-def continued(model: HookedGPTNeo, items: Sequence[Sentence], ablated: Head | None = None) -> float:
-    """Return the share of words in second copies, but for each copy's first, that come out right.
-
-    Args:
-        model: A model whose vocabulary is the organism's.
-        items: Sentences of ``induction`` or ``far-induction``.
-        ablated: A head whose ``z`` is set to zero everywhere.
-    """
-    hooks: dict[str, Any] = {}
-    if ablated is not None:
-        layer, head = ablated
-
-        def zero(z: Tensor, hook: object) -> Tensor:
-            z = z.clone()
-            z[:, :, head] = 0.0
-            return z
-
-        hooks["fwd_hooks"] = [(f"blocks.{layer}.attn.hook_z", zero)]
-    rows = [encode(item.words) for item in items]
-    right = total = 0
-    for item, ids, logits in zip(items, rows, _logits(model, rows, **hooks), strict=True):
-        start = item.attributes["start"]
-        said = logits[start:-1].argmax(-1).tolist()
-        right += sum(a == b for a, b in zip(said, ids[start + 1 :], strict=True))
-        total += len(said)
-    return right / total
-
-
-def filler_documents(n: int, seed: int) -> list[tuple[list[int], list[float], int]]:
-    """Return documents of filler: ids, exact surprisal of each (nats), words of the first sentence.
-
-    The end of the document is its last word. Documents are cut at 128 words.
-    """
-    import math
-    import random
-
-    rng = random.Random(f"test filler documents {seed}")
-    documents = []
-    for _ in range(n):
-        parts = [grammar.filler(rng, "test")]
-        while rng.random() >= grammar.STOP:
-            parts.append(grammar.filler(rng, "test", first=False))
-        words = [word for part in parts for word in part.words] + [grammar.END]
-        known = [x for part in parts for x in part.labels["surprisal"]] + [-math.log(grammar.STOP)]
-        documents.append((encode(words)[:128], known[:128], len(parts[0].words)))
-    return documents
-
-
-def filler_excess(model: HookedGPTNeo, n: int, seed: int) -> tuple[float, int]:
-    """Return the mean loss above the grammar's own surprisal (nats a word), and the words counted.
-
-    Words of a document's first sentence do not count: there, nobody can know yet what it is.
-    """
-    documents = filler_documents(n, seed)
-    total, words = 0.0, 0
-    ids = [document[0] for document in documents]
-    for (row, known, first), logits in zip(documents, _logits(model, ids), strict=True):
-        logp = logits.log_softmax(-1)
-        for k in range(first, len(row)):
-            total += -float(logp[k - 1, row[k]]) - known[k]
-            words += 1
-    return total / words, words
-
-
-def find_induction_head(model: HookedGPTNeo, *, n: int = 64, seed: int = 1) -> Head:
-    """Return the head whose removal costs most on repeats beyond the window."""
-    items = sentences("far-induction", n, seed=seed, length=(8, 20))
-    heads = [(layer, head) for layer in range(model.config.n_layers)
-             for head in range(model.config.n_heads)]  # fmt: skip
-    return min(heads, key=lambda head: continued(model, items, head))
 
 
 def measure(
@@ -254,15 +134,3 @@ def measure(
              at_least=False, n=words)
     )  # fmt: skip
     return GateReport(tuple(gates), head)
-
-
-__all__ = [
-    "Gate",
-    "GateReport",
-    "asked",
-    "continued",
-    "filler_documents",
-    "filler_excess",
-    "find_induction_head",
-    "measure",
-]

@@ -9,11 +9,12 @@ Reference: ``transformers/models/gpt_neo/modeling_gpt_neo.py`` (transformers 5.2
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from neoscope.config import NeoConfig
 from neoscope.errors import ArgumentError
+from neoscope.unseen import statement
 
 if TYPE_CHECKING:
     import torch
@@ -139,7 +140,12 @@ def checkpoint_files(
 
 
 def folder_files(
-    config: NeoConfig, weights: Mapping[str, torch.Tensor], tokenizer: bytes, *, special: str
+    config: NeoConfig,
+    weights: Mapping[str, torch.Tensor],
+    tokenizer: bytes,
+    *,
+    special: str,
+    unseen: Iterable[int] = (),
 ) -> dict[str, bytes]:
     """Return a Hugging Face checkpoint with any tokenizer, file by file.
 
@@ -148,6 +154,7 @@ def folder_files(
         weights: As from ``zero_weights``.
         tokenizer: Content of ``tokenizer.json``.
         special: The token that begins and ends texts and stands for what is unknown.
+        unseen: Ids of tokens that training never showed; text that has them brings a warning.
     """
     import safetensors.torch
 
@@ -159,6 +166,8 @@ def folder_files(
         "model_max_length": config.n_ctx,
         "clean_up_tokenization_spaces": False,
     }
+    if unseen := tuple(unseen):
+        tokenizer_config |= statement(unseen)
     prefixed = {f"transformer.{name}": weight for name, weight in weights.items()}
     return {
         "model.safetensors": safetensors.torch.save(prefixed, metadata={"format": "pt"}),

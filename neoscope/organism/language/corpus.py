@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
 import os
 import random
@@ -19,10 +21,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def _far(rng: random.Random, split: Split, **options: Any) -> Sentence:
-    return repeats.repeat(rng, split, **{"distance": repeats.FAR, **options})
-
-
 TASKS: Mapping[str, Callable[..., Sentence]] = {
     "ioi": tasks.ioi,
     "agreement": tasks.agreement,
@@ -31,7 +29,7 @@ TASKS: Mapping[str, Callable[..., Sentence]] = {
     "pronoun": tasks.pronoun,
     "tense": tasks.tense,
     "induction": repeats.repeat,
-    "far-induction": _far,
+    "far-induction": functools.partial(repeats.repeat, distance=repeats.FAR),
     "filler": grammar.filler,
 }
 """What draws a sentence of each task, given a source of randomness and a split."""
@@ -45,10 +43,22 @@ def check_task(task: str, known: Iterable[str] = TASKS) -> None:
         )
 
 
-def check_count(n: int) -> None:
+def check_count(n: Any) -> None:
     """Raise ``ArgumentError`` unless ``n`` is a whole number of at least 1."""
     if (whole(n) or 0) < 1:
         raise ArgumentError(f"n is {n!r}; expected a whole number, at least 1")
+
+
+def check_options(task: str, options: Iterable[str]) -> None:
+    """Raise ``ArgumentError`` for options that a task's generator does not take."""
+    parameters = inspect.signature(TASKS[task]).parameters.values()
+    known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+    for option in options:
+        if option not in known:
+            raise ArgumentError(
+                f"{task} has no option {option!r}; there are {', '.join(known)}"
+                f"{nearest(option, known)}"
+            )
 
 
 def sentences(
@@ -64,7 +74,8 @@ def sentences(
         options: What the task's own generator takes, such as ``attractors=2``.
 
     Raises:
-        ArgumentError: An unknown task or split, or ``n`` below 1.
+        ArgumentError: An unknown task, split or option, a choice that the task does not offer,
+            or ``n`` below 1.
 
     Example:
         >>> sentences("ioi", 1)[0].labels["role"].count("answer")
@@ -74,17 +85,24 @@ def sentences(
     if split not in ("train", "test"):
         raise ArgumentError(f"split is {split!r}; expected 'train' or 'test'")
     check_count(n)
+    check_options(task, options)
     rng = random.Random(f"{split} {task} {seed}")
-    try:
-        return tuple(TASKS[task](rng, split, **options) for _ in range(n))
-    except TypeError as error:
-        if "unexpected keyword" not in str(error):
-            raise
-        raise ArgumentError(f"{task}: {error}") from error
+    return tuple(TASKS[task](rng, split, **options) for _ in range(n))
 
 
 def write_jsonl(items: Iterable[Sentence], path: str | os.PathLike[str]) -> Path:
-    """Write sentences with all their labels, one JSON object a line; whole or not at all."""
+    """Write sentences with all their labels, one JSON object a line; whole or not at all.
+
+    Args:
+        items: What ``sentences`` gave.
+        path: The file to write, in a folder that exists; one that is there is replaced.
+
+    Returns:
+        The path.
+
+    Raises:
+        OSError: It cannot be written.
+    """
     path = Path(path)
     with atomic(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         for line in _lines(items):
@@ -98,7 +116,12 @@ def _lines(items: Iterable[Sentence]) -> Iterator[str]:
 
 
 def to_dataframe(items: Iterable[Sentence]) -> pd.DataFrame:
-    """Return sentences with all their labels as a pandas table, one row each."""
+    """Return sentences with all their labels as a pandas table, one row each.
+
+    Example:
+        >>> to_dataframe(sentences("tense", 2)).shape
+        (2, 13)
+    """
     import pandas as pd
 
     return pd.DataFrame([item.record() for item in items])

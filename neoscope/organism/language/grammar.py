@@ -128,7 +128,7 @@ def automaton() -> dict[str, tuple[Arc, ...]]:
     states["subject"] = subject
     states["comma"] = [Arc(1.0, (",",), "PUNCT", "comma", "subject")]
     states["start"] = [
-        Arc(0.15, ("Today", "Yesterday"), "ADV", "intro", "comma"),
+        Arc(0.15, ("Today", "Sometimes"), "ADV", "intro", "comma"),
         *_share(_capital(subject), 0.85),
     ]
     states["next"] = [Arc(STOP, (END,), "X", "end", "next"), *_share(states["start"], 1 - STOP)]

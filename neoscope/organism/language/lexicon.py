@@ -112,7 +112,7 @@ _FUNCTION_WORDS = {
     "PRON": "I it we he she You Everyone",
     "PART": "not",
     "AUX": "is are was were has have been would will",
-    "ADV": "Then Yesterday Today very really home then",
+    "ADV": "Then Sometimes Today very really home then",
     "NOUN": "People week year night evening house city job pet trade money work care band stage "
     "instrument",
     "ADJ": "Last tired happy late hungry proud sad",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from neoscope.errors import ArgumentError
 from neoscope.organism.language import lexicon as lex
 from neoscope.organism.language import tasks
-from neoscope.organism.language.corpus import TASKS, check_count, check_task
+from neoscope.organism.language.corpus import TASKS, check_count, check_options, check_task
 from neoscope.organism.language.sentence import Sentence, join
 from neoscope.organism.language.vocabulary import encode
 
@@ -48,11 +48,16 @@ def _agreement(rng: random.Random, clean: Sentence) -> _Corrupted:
     return _swap(clean, "subject", other), str(clean.wrong)
 
 
-def _sentiment(rng: random.Random, clean: Sentence) -> _Corrupted:
+def _sentiment(rng: random.Random, clean: Sentence) -> _Corrupted | None:
     """The adjective that counts has the other sign."""
     positive = _word(clean, "valence") in lex.POSITIVE
-    other = rng.choice(lex.NEGATIVE if positive else lex.POSITIVE)
-    return _swap(clean, "valence", other), str(clean.wrong)
+    item = _word(clean, "item")
+    others = [
+        other for other in (lex.NEGATIVE if positive else lex.POSITIVE) if lex.held_out(item, other)
+    ]
+    if not others:
+        return None
+    return _swap(clean, "valence", rng.choice(others)), str(clean.wrong)
 
 
 def _facts(rng: random.Random, clean: Sentence) -> _Corrupted:
@@ -69,13 +74,17 @@ def _facts(rng: random.Random, clean: Sentence) -> _Corrupted:
     return _swap(clean, "subject", *other.split()), tasks.fact(other, relation)
 
 
-def _pronoun(rng: random.Random, clean: Sentence) -> _Corrupted:
+def _pronoun(rng: random.Random, clean: Sentence) -> _Corrupted | None:
     """It is about somebody of the other gender."""
     female = clean.attributes["gender"] == "female"
     if clean.attributes["antecedent_is_name"]:
         others = lex.MALE if female else lex.FEMALE
     else:
         others = lex.MALE_NOUNS if female else lex.FEMALE_NOUNS
+    thing, template = _word(clean, "object"), str(clean.attributes["template"])
+    others = tuple(other for other in others if lex.held_out(other, thing, template))
+    if not others:
+        return None
     return _swap(clean, "antecedent", rng.choice(others)), str(clean.wrong)
 
 
@@ -92,7 +101,8 @@ def _induction(rng: random.Random, clean: Sentence) -> _Corrupted:
     return out, str(clean.wrong)
 
 
-_CORRUPT: Mapping[str, Callable[[random.Random, Sentence], _Corrupted]] = {
+# None: among the words that would do, there is none of which training did not see the combination.
+_CORRUPT: Mapping[str, Callable[[random.Random, Sentence], _Corrupted | None]] = {
     "ioi": _ioi,
     "agreement": _agreement,
     "sentiment": _sentiment,
@@ -176,6 +186,8 @@ def _split(text: str) -> list[str]:
 def pairs(task: str, n: int = 64, *, seed: int = 0, aligned: bool = True, **options: Any) -> Pairs:
     """Return clean and corrupted prompts for patching, from combinations training never saw.
 
+    Only facts are asked in words that training used: no model can know them otherwise.
+
     The corrupted prompt of ``ioi`` lets the other person give; of ``agreement`` turns the number
     of the subject; of ``sentiment`` the sign of the adjective; ``facts`` and ``pronoun`` speak of
     somebody else; ``tense`` of another time; in ``induction`` another word came after the first
@@ -191,7 +203,8 @@ def pairs(task: str, n: int = 64, *, seed: int = 0, aligned: bool = True, **opti
         options: What the task's own generator takes; by default what makes prompts alike.
 
     Raises:
-        ArgumentError: An unknown task, or ``n`` below 1.
+        ArgumentError: An unknown task or option, a choice that the task does not offer, or ``n``
+            below 1.
 
     Example:
         >>> two = pairs("tense", 2)
@@ -200,6 +213,7 @@ def pairs(task: str, n: int = 64, *, seed: int = 0, aligned: bool = True, **opti
     """
     check_task(task, PAIRED)
     check_count(n)
+    check_options(task, options)
     rng = random.Random(f"pairs {task} {seed}")
     usual = _ALIGNED.get(task, {}) if aligned else {}
     options = {**usual, **_ALWAYS.get(task, {}), **options}
@@ -211,7 +225,10 @@ def pairs(task: str, n: int = 64, *, seed: int = 0, aligned: bool = True, **opti
         layout = roles if layout is None else layout
         if aligned and roles != layout:
             continue
-        words, other = _CORRUPT[task](rng, clean)
+        corrupted = _CORRUPT[task](rng, clean)
+        if corrupted is None:
+            continue
+        words, other = corrupted
         cut = clean.answer_at
         changed = tuple(i for i in range(cut or 0) if words[i] != clean.words[i])
         rows.append(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+from neoscope.errors import ArgumentError
 from neoscope.organism.language.sentence import Sentence, Split
 from neoscope.organism.language.vocabulary import words
 
@@ -30,19 +31,29 @@ def repeat(
     Args:
         rng: Source of the choices.
         split: ``"train"`` or ``"test"``; random words differ by their seed alone.
-        distance: Range of words from a word to its repeat.
-        length: Range of the span's length; it is shortened to what ``distance`` leaves room for.
-        lead: Range of the number of words before the first copy.
+        distance: Range of words from a word to its repeat, from 2.
+        length: Range of the span's length, from 2; the span is shortened to what the distance
+            leaves room for.
+        lead: Range of the number of words before the first copy, shortened likewise.
         limit: Most words in all.
 
     Returns:
         The answer is the last word, and ``wrong`` one that does not occur. The label ``role`` tells
         ``first`` from ``second`` copy; attributes are ``distance``, ``length`` of the span and
-        ``start`` of the second copy.
+        ``start`` of the second copy. The task is ``far-induction`` from a distance that no window
+        reaches across.
+
+    Raises:
+        ArgumentError: A range is empty, or asks for what no text of ``limit`` words can hold.
     """
+    _check_range("distance", distance, 2, min(limit, len(words())) - 2)
+    _check_range("length", length, 2, limit)
+    _check_range("lead", lead, 0, limit)
     apart = rng.randint(*distance)
-    n = rng.randint(length[0], max(length[0], min(length[1], apart, limit - apart)))
-    before = rng.randint(lead[0], max(lead[0], min(lead[1], limit - apart - n)))
+    most = min(length[1], apart, limit - apart)
+    n = rng.randint(min(length[0], most), most)
+    most = min(lead[1], limit - apart - n)
+    before = rng.randint(min(lead[0], most), most)
     start = before + apart
     *chosen, fresh = rng.sample(words(), start + 1)
     row = (*chosen, *chosen[before : before + n])
@@ -50,7 +61,7 @@ def repeat(
     role[before : before + n] = ["first"] * n
     role[start:] = ["second"] * n
     return Sentence(
-        task="induction",
+        task="far-induction" if apart >= FAR[0] else "induction",
         split=split,
         words=row,
         labels={"pos": ("X",) * len(row), "role": tuple(role)},
@@ -58,6 +69,13 @@ def repeat(
         answer_at=len(row) - 1,
         wrong=fresh,
     )
+
+
+def _check_range(option: str, given: tuple[int, int], least: int, most: int) -> None:
+    if not least <= given[0] <= given[1] <= most:
+        raise ArgumentError(
+            f"{option} is {given!r}; expected (least, most) between {least} and {most}"
+        )
 
 
 def row(
@@ -77,7 +95,6 @@ def row(
     fresh = rng.sample(words(), size)
     source = list(range(size))
     free = [True] * size
-    told = [False] * size
     for _ in range(tries):
         n = rng.randint(4, 20)
         apart = n + rng.choice(distances)
@@ -90,5 +107,8 @@ def row(
         for k in range(n):
             free[a + k] = free[b + k] = False
             source[b + k] = a + k
-            told[b + k] = k > 0
+    # Two spans may happen to continue each other: then the first word of the second is told too.
+    told = [
+        i > 0 and source[i - 1] != i - 1 and source[i] == source[i - 1] + 1 for i in range(size)
+    ]
     return [fresh[i] for i in source], told

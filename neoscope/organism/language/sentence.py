@@ -98,23 +98,27 @@ def build(
     Args:
         task: Name of the task.
         split: ``"train"`` or ``"test"``.
-        pieces: Text to be split at white space; a pair gives its words a role.
+        pieces: Text to be split at white space; a pair gives its words a role. ``word/TAG`` is a
+            word with another part of speech than it usually has.
         answer: The role of the word that is asked for.
         wrong: The word that must not stand there.
         attributes: Labels of the whole sentence.
     """
     words: list[str] = []
+    tags: list[str] = []
     roles: list[str] = []
     for piece in pieces:
         text, role = (piece, "") if isinstance(piece, str) else piece
-        words += text.split()
-        roles += [role] * len(text.split())
-    tags = parts_of_speech()
+        for token in text.split():
+            word, _, tag = token.partition("/")
+            words.append(word)
+            tags.append(tag or parts_of_speech()[word])
+            roles.append(role)
     return Sentence(
         task=task,
         split=split,
         words=tuple(words),
-        labels={"pos": tuple(tags[word] for word in words), "role": tuple(roles)},
+        labels={"pos": tuple(tags), "role": tuple(roles)},
         attributes=attributes,
         answer_at=None if answer is None else roles.index(answer),
         wrong=wrong,

@@ -1,9 +1,12 @@
-"""``python -m neoscope.organism.training``: train the organism, measure it, write it if it passes."""
+"""Train the organism from scratch, measure it, and write it if it passes."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -17,20 +20,43 @@ from neoscope.organism.training.loop import LAST_STEPS, Training
 from neoscope.organism.training.state import State
 
 
-def _arguments() -> argparse.Namespace:
+def _minutes(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 < (value := float(text)) < math.inf:
+            return value
+    raise argparse.ArgumentTypeError(f"found {text!r}, expected a number above 0")
+
+
+def _seed(text: str) -> int:
+    with contextlib.suppress(ValueError):
+        if 0 <= (value := int(text)) < 2**63:
+            return value
+    raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number from 0")
+
+
+def _threads(text: str) -> int:
+    with contextlib.suppress(ValueError):
+        if (value := int(text)) > 0:
+            return value
+    raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number from 1")
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m neoscope.organism.training",
         description="Train the organism from scratch. A run that was stopped goes on when it is "
         "started again with the same folder; weights are written only if all gates hold.",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of weights and data (default 0)")
-    parser.add_argument("--minutes", type=float, default=45.0, help="most time in all (default 45)")
+    parser.add_argument("--seed", type=_seed, default=0, help="of weights and data (default 0)")
+    parser.add_argument(
+        "--minutes", type=_minutes, default=45.0, help="most time in all (default 45)"
+    )
     parser.add_argument(
         "--out", type=Path, default=None, help="folder for model and checkpoints (organism-SEED)"
     )
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
-    parser.add_argument("--threads", type=int, default=None, help="of the processor")
-    return parser.parse_args()
+    parser.add_argument("--threads", type=_threads, default=None, help="of the processor")
+    return parser.parse_args(argv)
 
 
 def _say(text: str) -> None:
@@ -47,8 +73,9 @@ class _Teller:
     def __call__(self, state: State) -> None:
         look = state.log[-1]
         line = (
-            f"{state.seconds / 60:5.1f} min  step {state.step:5d}  {state.tokens / 1e6:5.2f}M tokens"
-            f"  repeats continued: near {look['near']:.3f} far {look['far']:.3f}"
+            f"{state.seconds / 60:5.1f} min  step {state.step:5d}  "
+            f"{state.tokens / 1e6:5.2f}M tokens  "
+            f"repeats continued: near {look['near']:.3f} far {look['far']:.3f}"
         )
         losses = [entry for entry in state.log if "repeats" in entry]
         if losses:
@@ -68,9 +95,13 @@ class _Teller:
         return f"(ETA {left * seconds / max(steps, 1) / 60:.0f} min{more})"
 
 
-def main() -> int:
-    """Run; return the exit code."""
-    args = _arguments()
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run; return the exit code.
+
+    Args:
+        argv: The arguments; by default those of the command line.
+    """
+    args = _arguments(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
     out = args.out or Path(f"organism-{args.seed}")
@@ -81,7 +112,9 @@ def main() -> int:
     try:
         finished = training.run(args.minutes, _Teller())
     except KeyboardInterrupt:
-        _say(f"\nstopped at step {training.state.step}; the same command goes on from there")
+        _say(
+            f"\nstopped at step {training.state.step}; the same command goes on from its last save"
+        )
         return 130
     if not finished:
         _say(
@@ -89,6 +122,11 @@ def main() -> int:
             "command with more --minutes goes on from there"
         )
         return 1
+    return _finish(out, model, training.state)
+
+
+def _finish(out: Path, model: HookedGPTNeo, state: State) -> int:
+    """Measure the gates, and write the model if all hold."""
     _say("measuring the gates")
     report = measure(model)
     for gate in report.gates:
@@ -100,7 +138,7 @@ def main() -> int:
     if not report.ok:
         _say("no weights are written: a gate fails")
         return 1
-    written = bundle.write(out, model, training.state, report)
+    written = bundle.write(out, model, state, report)
     _say(f"written: {written}")
     return 0
 

@@ -41,6 +41,9 @@ def write(folder: Path, model: HookedGPTNeo, state: State, report: GateReport) -
     moments = {}
     for name in MOMENTS:
         path = folder / "training" / f"{name}.safetensors"
+        # Induction may appear between two looks, or have appeared before the first one.
+        if not path.is_file():
+            continue
         moments[name] = _step(path)
         half = {k: w.half() for k, w in to_hf(model.config, load_file(path)).items()}
         _write_checkpoint(out / name, initial.files(half))
@@ -73,7 +76,7 @@ def _step(path: Path) -> int:
 def code_hash() -> str:
     """Return SHA-256 over the sources that decide what is learned: language, start and training."""
     root = Path(__file__).parent.parent
-    sources = [root / "initial.py", *root.glob("language/*.py"), *root.glob("training/*.py")]
+    sources = [root / "initial.py", *root.glob("language/**/*.py"), *root.glob("training/*.py")]
     digest = hashlib.sha256()
     for source in sorted(sources):
         digest.update(f"{source.relative_to(root).as_posix()}\n".encode() + source.read_bytes())
@@ -100,7 +103,7 @@ def _card(
             "stages": state.stages,
             "moments": moments,
             "data_sha256": state.data,
-            "code_sha256": code_hash(),
+            "code_sha256": ", ".join(state.codes),
             "neoscope": __version__,
             "torch": torch.__version__,
             "python": platform.python_version(),

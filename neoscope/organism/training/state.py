@@ -1,8 +1,9 @@
-"""What a training run knows of itself, and its checkpoints: safetensors and JSON, never a pickle."""
+"""What a training run knows of itself, and its checkpoints in safetensors and JSON."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,6 +33,10 @@ class State:
     seconds: float = 0.0
     data: str = ""
     """SHA-256 over all rows so far, each with the digest before it."""
+    looked: int = -1
+    """The last step before which the held-out repeats were looked at."""
+    codes: list[str] = dataclasses.field(default_factory=list)
+    """``code_hash`` of the sources that it ran with; more than one if they changed on the way."""
     log: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
 
@@ -96,12 +101,16 @@ def save(folder: Path, state: State, weights: Mapping[str, Tensor], optimiser: O
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    new = folder / f"step-{state.step}"
-    new.mkdir(exist_ok=True)
+    # Never into the folder that ``latest`` names, should this step have been saved before.
+    names = (f"step-{state.step}-{k}" for k in itertools.count())
+    new = next(folder / name for name in names if not (folder / name).exists())
+    new.mkdir()
     held = {name: w.detach().cpu().contiguous() for name, w in weights.items()}
-    save_file(held, new / _FILES[0])
-    save_file(optimiser.tensors(), new / _FILES[1])
-    (new / _FILES[2]).write_text(json.dumps(dataclasses.asdict(state)))
+    for name, tensors in ((_FILES[0], held), (_FILES[1], optimiser.tensors())):
+        with atomic(new / name) as temporary:
+            save_file(tensors, temporary)
+    with atomic(new / _FILES[2]) as temporary:
+        temporary.write_text(json.dumps(dataclasses.asdict(state)))
     with atomic(folder / "latest") as temporary:  # Only now is it the one to go on from.
         temporary.write_text(new.name)
     for old in folder.glob("step-*"):
@@ -121,8 +130,9 @@ def resume(folder: Path, weights: Mapping[str, Tensor], optimiser: Optimiser) ->
 
     if not (folder / "latest").is_file():
         return None
-    last = folder / (folder / "latest").read_text().strip()
+    last = folder / "latest"
     try:
+        last = folder / last.read_text().strip()
         saved = load_file(last / _FILES[0])
         with torch.no_grad():
             for name, weight in weights.items():

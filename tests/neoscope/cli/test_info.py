@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from neoscope.cli import app
-from neoscope.cli.info import _layers
+from neoscope.cli.info import layers_line
 from neoscope.cli.options import human_bytes
 from neoscope.site_kinds import KINDS
 from tests.neoscope.folders import write_checkpoint
@@ -120,7 +120,7 @@ def test_no_color_leaves_only_weight(folder: Path) -> None:
     ],
 )
 def test_layers_are_told_in_one_line(kinds: list[tuple[str, int | None]], text: str) -> None:
-    assert _layers({"layers": [{"kind": k, "window": w} for k, w in kinds]}) == text
+    assert layers_line({"layers": [{"kind": k, "window": w} for k, w in kinds]}) == text
 
 
 @pytest.mark.parametrize(
