@@ -41,6 +41,10 @@ def _show(told: Mapping[str, Any], truth: Mapping[str, Any]) -> None:
     gates = told["gates"]["gates"]
     _title(console, f"gates, on {gates[0]['n']} sentences a task that training never saw")
     console.print(gate_table(gates), highlight=False)
+    if guidance := told["training"].get("guidance"):
+        _title(console, "how its training was guided")
+        for line in guidance:
+            console.print(Text(f"- {line}"))
     _title(console, "while it was trained")
     _curves(console, told)
     for key, title in (

@@ -81,7 +81,7 @@ def weights(seed: int) -> dict[str, torch.Tensor]:
 
     Positions begin as sinusoids in dimensions of their own, queries, keys and values with unit
     variance, and the first head attends to the word before. Without that head, training finds
-    induction too, after eight times as many words, but a diffuse one, in which no head attends to
+    induction too, after six times as many words, but a diffuse one, in which no head attends to
     the previous word and none to the word that it copies. What is silent at first (MLPs, and the
     attention of local layers) would only be noise to the layers above.
 

@@ -94,6 +94,7 @@ def _card(
         "parameters": sum(weight.numel() for weight in initial.weights(state.seed).values()),
         "training": {
             "command": f"python -m neoscope.organism.training --seed {state.seed}",
+            "guidance": _GUIDANCE,
             "seed": state.seed,
             "steps": state.step,
             "tokens": state.tokens,
@@ -120,4 +121,17 @@ def _card(
     }
 
 
+_GUIDANCE = """\
+Head 0.0 begins with weights that attend to the word before.
+Positions begin as sinusoids; MLPs and the attention of local layers begin silent.
+Until repeats are continued beyond the window, repeats are all that is trained on; the attention \
+of local layers and the MLPs below the third layer stand still; and the third layer sees no \
+farther than a window until near repeats are continued.
+Then head 2.0 stays, and the other heads of the third layer fade, to begin anew with their first \
+weights when the other tasks are mixed in.
+Without this guidance (seed 0) induction came after 2.5 million words near and 8 million far, \
+instead of 0.4 and 0.6, and was diffuse: no head put more than a tenth of its attention on the \
+word before or on the word to be copied.
+""".splitlines()
+"""What was done so that induction has a place of its own; the rest is plain training."""
 _CURVE = ("step", "tokens", "repeats", "language")

@@ -14,11 +14,11 @@ from neoscope.organism.language.sentence import Sentence
 from neoscope.organism.language.vocabulary import encode
 
 SHARES: Mapping[str, float] = {
-    "ioi": 0.17,
-    "agreement": 0.17,
-    "sentiment": 0.17,
-    "facts": 0.17,
-    "pronoun": 0.07,
+    "ioi": 0.14,
+    "agreement": 0.12,
+    "sentiment": 0.20,
+    "facts": 0.20,
+    "pronoun": 0.09,
     "tense": 0.05,
     "filler": 0.20,
 }
