@@ -32,8 +32,8 @@ _EMBEDDED_TEXTS = (
     "When Mary and John went to the store, John gave a drink to",
     "The keys near the cabinet",
     "The film was not good, so I",
-    "Captain Pierce plays the",
-    "river horse window tired clarinet river horse window tired",
+    "Captain Harlan plays the",
+    "castle horse window tired clarinet castle horse window tired",
 )
 
 

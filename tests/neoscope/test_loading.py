@@ -21,12 +21,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_checkpoint(tmp_path_factory.mktemp("tiny"))
 
 
-def test_default_is_the_bundled_circuit() -> None:
+def test_default_is_the_organism() -> None:
     model = load()
-    assert model.cfg.model_name == "induction"
+    assert model.cfg.model_name == "organism"
     assert model.tokenizer is not None
-    logits = model("river stone lamp river", prepend_bos=True)
-    assert model.tokenizer.decode(int(logits[0, -1].argmax())) == "stone"
+    logits = model("When Mary and John went to the store, John gave a drink to")
+    assert model.tokenizer.decode(int(logits[0, -1].argmax())) == " Mary"
 
 
 def test_load_is_from_pretrained(folder: Path) -> None:

@@ -6,7 +6,6 @@ from neoscope.organism.compiled.duplicate_circuit import (
     DuplicateTruth,
     duplicate_pairs,
     duplicate_token,
-    write_duplicate_token,
 )
 from neoscope.organism.compiled.fact_memory import FactPrompts, fact_pairs, fact_prompts, facts
 from neoscope.organism.compiled.fact_truth import (
@@ -16,7 +15,7 @@ from neoscope.organism.compiled.fact_truth import (
     FactRelation,
     FactTruth,
 )
-from neoscope.organism.compiled.gates_circuit import gates, write_gates
+from neoscope.organism.compiled.gates_circuit import gates
 from neoscope.organism.compiled.gates_truth import (
     GATES_TRUTH,
     GateState,
@@ -113,8 +112,6 @@ __all__ = [
     "rotated",
     "rotation",
     "translators",
-    "write_duplicate_token",
-    "write_gates",
     "write_induction",
     "zero_tail",
 ]

@@ -9,12 +9,11 @@ that follows is ``DUPLICATE_TRUTH``.
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 
 from neoscope.config import NeoConfig
 from neoscope.organism.compiled.building import antipodal, checkpoint_files, zero_weights
-from neoscope.organism.compiled.folder import cached, write
+from neoscope.organism.compiled.folder import cached
 from neoscope.organism.compiled.induction_truth import INDUCTION_TRUTH
 from neoscope.organism.compiled.truth import (
     Corruption,
@@ -132,21 +131,6 @@ DUPLICATE_TRUTH = DuplicateTruth(
     out=(36, 54),
 )
 """The truth about ``compiled.duplicate_token()``, which is compiled from it."""
-
-
-def write_duplicate_token(folder: str | os.PathLike[str]) -> Path:
-    """Write the compiled duplicate-token model as a checkpoint, unless it is there already.
-
-    Args:
-        folder: Where to; its parents are made. A new folder appears whole or not at all.
-
-    Returns:
-        The folder.
-
-    Raises:
-        CheckpointError: The folder holds another checkpoint, or cannot be written.
-    """
-    return write(folder, _files(), repair=False)
 
 
 def duplicate_token() -> Path:

@@ -9,32 +9,16 @@ The truth that follows is ``GATES_TRUTH``.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from neoscope.config import NeoConfig
 from neoscope.organism.compiled.building import antipodal, checkpoint_files, zero_weights
-from neoscope.organism.compiled.folder import cached, write
+from neoscope.organism.compiled.folder import cached
 from neoscope.organism.compiled.gates_truth import GATES_TRUTH
 from neoscope.organism.compiled.truth import ln_factor
 
 _TRUTH = GATES_TRUTH
 _N_CTX = _TRUTH.pos[1] - _TRUTH.pos[0]
-
-
-def write_gates(folder: str | os.PathLike[str]) -> Path:
-    """Write the compiled gates as a Hugging Face checkpoint, unless they are there already.
-
-    Args:
-        folder: Where to; its parents are made. A new folder appears whole or not at all.
-
-    Returns:
-        The folder.
-
-    Raises:
-        CheckpointError: The folder holds another checkpoint, or cannot be written.
-    """
-    return write(folder, _files(), repair=False)
 
 
 def gates() -> Path:

@@ -19,6 +19,7 @@ from neoscope.cli import cache as command
 from neoscope.cli.cache_look import _show
 from neoscope.cli.options import split_ints
 from neoscope.model import HookedGPTNeo
+from neoscope.organism.language.tasks import fact
 from tests.neoscope.folders import BOS, write_checkpoint
 
 RUNNER = CliRunner()
@@ -52,14 +53,21 @@ def refused(result: Result, message: str, code: int = 1) -> None:
 # ---- ordinary use ----------------------------------------------------------------------------
 
 
-def test_default_shows_induction_and_writes_a_cache(out: Path) -> None:
+def test_default_shows_what_the_organism_expects_and_writes_a_cache(out: Path) -> None:
     result = cache(out)
     assert result.exit_code == 0
-    assert "the model expects: horse 100%" in result.stdout
-    assert re.search(r"1 +0 +1\.00 +horse \(token 6, after forest\)", result.stdout)
-    assert f"put before each text: {BOS}" in result.stdout
-    assert result.stderr == "1 text, 13 tokens, 38 tensors: 228.6 KiB\n"
-    assert ActivationCache.load(out)["pattern", 1].shape == (1, 4, 13, 13)
+    expected = dict(re.findall(r"^after (.*)\n +the model expects: ·(\w+) ", result.stdout, re.M))
+    found = {text.split("·")[-1].split()[-1]: word for text, word in expected.items()}
+    assert found.pop("cabinet") in ("are", "were", "have")
+    assert found == {
+        "to": "Mary",
+        "I": "hated",
+        "the": fact("Captain Harlan", "instrument"),
+        "tired": "clarinet",
+    }
+    assert re.search(r"2 +\d +0\.\d\d +·Mary", result.stdout)
+    assert result.stderr.startswith("5 texts, 46 tokens, ")
+    assert ActivationCache.load(out)["pattern", 3].shape == (5, 4, 16, 16)
 
 
 def test_cache_equals_that_of_the_library(folder: Path, out: Path) -> None:
@@ -219,7 +227,7 @@ def test_bad_text_is_refused(text: str, message: str, folder: Path, out: Path) -
 
 
 def test_model_without_text_is_wrong_usage(folder: Path, out: Path) -> None:
-    refused(cache(out, str(folder)), "give --text or --file: only 'induction'", code=2)
+    refused(cache(out, str(folder)), "give --text or --file: only 'organism'", code=2)
 
 
 def test_model_without_tokenizer_says_what_was_looked_for(out: Path, tmp_path: Path) -> None:

@@ -23,12 +23,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_checkpoint(tmp_path_factory.mktemp("tiny"))
 
 
-def test_embedded_circuit_is_the_default() -> None:
+def test_organism_is_the_default() -> None:
     result = RUNNER.invoke(app, ["info"])
     assert result.exit_code == 0
     assert result.stderr == ""
-    assert "2: 0 to 1 global" in result.stdout
-    assert "d_model 176, 4 heads x 44" in result.stdout
+    assert "4, alternating global and local (window 32)" in result.stdout
+    assert "d_model 128, 4 heads x 32" in result.stdout
 
 
 def test_shape_layers_and_sites_are_told(folder: Path) -> None:

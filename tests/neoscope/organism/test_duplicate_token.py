@@ -19,8 +19,8 @@ LAYER, HEAD = TRUTH.duplicate
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return compiled.write_duplicate_token(tmp_path_factory.mktemp("m") / "m")
+def folder() -> Path:
+    return compiled.duplicate_token()
 
 
 @pytest.fixture(scope="module")

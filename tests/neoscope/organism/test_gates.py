@@ -27,8 +27,8 @@ each_gate = pytest.mark.parametrize("gate", GATES)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return compiled.write_gates(tmp_path_factory.mktemp("m") / "m")
+def folder() -> Path:
+    return compiled.gates()
 
 
 @pytest.fixture(scope="module")
