@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from neoscope.loading import load as load
     from neoscope.model import HookedGPTNeo as HookedGPTNeo
     from neoscope.tokens import Tokens as Tokens
+    from neoscope.unseen import UnseenWordWarning as UnseenWordWarning
 
 __version__ = "0.1.0"
 
@@ -29,6 +30,7 @@ _HOMES = {
     "NeoConfig": "neoscope.config",
     "NeoscopeError": "neoscope.errors",
     "Tokens": "neoscope.tokens",
+    "UnseenWordWarning": "neoscope.unseen",
     "estimate_nbytes": "neoscope.cache_size",
     "load": "neoscope.loading",
 }
@@ -41,6 +43,7 @@ __all__ = [
     "NeoConfig",
     "NeoscopeError",
     "Tokens",
+    "UnseenWordWarning",
     "contract",
     "edits",
     "estimate_nbytes",

@@ -6,11 +6,21 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from neoscope.organism import compiled
+from neoscope.organism import compiled, language
 from neoscope.organism.bundle import card, path, truth_card
 from neoscope.organism.language import pairs, sentences
 
-__all__ = ["BUNDLED", "bundled", "card", "compiled", "pairs", "path", "sentences", "truth_card"]
+__all__ = [
+    "BUNDLED",
+    "bundled",
+    "card",
+    "compiled",
+    "language",
+    "pairs",
+    "path",
+    "sentences",
+    "truth_card",
+]
 
 
 def _random_twin() -> Path:

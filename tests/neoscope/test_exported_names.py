@@ -17,6 +17,7 @@ NAMES = [
     "NeoConfig",
     "NeoscopeError",
     "Tokens",
+    "UnseenWordWarning",
     "contract",
     "edits",
     "estimate_nbytes",
