@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _ROWS = 6
 _TEXTS = 5
+_WIDTH = 70
 _CLEAR = 0.15
 _TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -24,9 +25,11 @@ def look(console: Console, model: HookedGPTNeo, cache: ActivationCache) -> None:
     assert tokens is not None
     console.print()
     for row in range(min(_TEXTS, len(tokens.ids))):
-        text = " ".join(_show(word) for word in tokens.strings[row][-14:])
-        before = "… " if len(tokens.strings[row]) > 14 else ""
-        console.print(f"after {before}{text}", markup=False, highlight=False)
+        text = tokens.texts[row]
+        if tokens.truncated[row]:
+            text = text[: tokens.offsets[row][-1][1]] if tokens.offsets else text
+        before, text = ("… ", text[-_WIDTH:]) if len(text) > _WIDTH else ("", text)
+        console.print(f"after {before}{_show(text)}", markup=False, highlight=False)
         console.print(
             f"   the model expects: {_expected(model, tokens.rows([row]))}",
             highlight=False,
@@ -91,11 +94,15 @@ def _heads(console: Console, cache: ActivationCache, words: tuple[str, ...]) -> 
 
 
 def _show(token: str) -> str:
-    """Return a token as one can see it: blanks at its ends and what cannot be printed made visible.
+    """Return a token as one can see it: odd blanks and what cannot be printed made visible.
+
+    One space before a word, which most tokens have, is left away.
 
     A terminal would obey control characters, and turn a line around at a change of direction.
     """
     visible = token.replace("\n", "⏎").replace("\t", "⇥")
+    if visible[:1] == " " and visible[1:2].strip():
+        visible = visible[1:]
     if visible != visible.strip():
         visible = visible.replace(" ", "·")
     return "".join(repr(c)[1:-1] if _unseen(c) else c for c in visible) or "∅"
