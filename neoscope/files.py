@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -13,12 +14,18 @@ from pathlib import Path
 def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; move it into place on success, delete it otherwise.
 
-    The data is on disk before the name is: a crash leaves the old file or the new one.
+    The data is on disk before the name is: a crash leaves the old file or the new one. A link
+    stays one, and what it points to is written.
 
     Raises:
-        OSError: The folder cannot be written.
+        OSError: The folder is not there or cannot be written, or something other than an ordinary
+            file stands in the way.
     """
-    target = Path(path)
+    target = Path(os.path.realpath(path))
+    if not target.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(target.parent))
+    if target.exists() and not target.is_file():
+        raise OSError(errno.EINVAL, "it is no ordinary file", str(target))
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
     os.close(handle)
     temporary = Path(name)

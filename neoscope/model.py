@@ -23,7 +23,7 @@ from neoscope.config import NeoConfig
 from neoscope.device import read_device, read_dtype
 from neoscope.edit import Edit
 from neoscope.embedding import Embedding, PositionEmbedding, Unembedding
-from neoscope.errors import ArgumentError, CheckpointError, TokenizationError, nearest
+from neoscope.errors import ArgumentError, TokenizationError, nearest
 from neoscope.fingerprint import fingerprint
 from neoscope.inputs import (
     RETURN_TYPES,
@@ -112,11 +112,7 @@ class HookedGPTNeo(TransformerLensFace, Running):
             CheckpointError: Not found, no network, not a GPT-Neo, or weights missing or damaged.
         """
         dtype, device = read_dtype(dtype), read_device(device)
-        try:
-            found = checkpoints.find(organism.bundled(name_or_path), revision=revision)
-        except CheckpointError as error:
-            hint = nearest(str(name_or_path), organism.BUNDLED)
-            raise type(error)(f"{error}{hint}") from error
+        found = organism.locate(name_or_path, revision=revision)
         model = cls(found.config, name=os.fspath(name_or_path), device=device, dtype=dtype)
         checkpoints.load_weights(found, dict(model.named_parameters()))
         model.tokenizer = load_tokenizer(str(found.folder))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from neoscope import organism
-from neoscope.checkpoint import Checkpoint, find
+from neoscope.checkpoint import Checkpoint
 from neoscope.contract_report import Check, tolerance
 from neoscope.errors import MissingExtraError
 from neoscope.hub import WEIGHT_NAMES
@@ -45,7 +45,7 @@ def compare(
     Raises:
         MissingExtraError: transformers is not installed.
     """
-    theirs, problem = _reference(find(organism.bundled(name_or_path), revision=revision), model)
+    theirs, problem = _reference(organism.locate(name_or_path, revision=revision), model)
     limit = tolerance(model.dtype, whole_run=True)
     if theirs is None:
         return [Check(_WHAT, "loading", "", True, 0.0, limit, problem)]

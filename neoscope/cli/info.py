@@ -11,9 +11,8 @@ from neoscope.cli.options import Json, Model, Revision, human_bytes, print_json
 def info(model: Model = "organism", revision: Revision = None, as_json: Json = False) -> None:
     """Show a checkpoint's shape, layers, size and sites; its weights are not loaded."""
     from neoscope import organism
-    from neoscope.checkpoint import find
 
-    facts = _facts(model, find(organism.bundled(model), revision=revision))
+    facts = _facts(model, organism.locate(model, revision=revision))
     if as_json:
         print_json(facts)
     else:

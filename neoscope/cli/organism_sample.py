@@ -91,9 +91,7 @@ def _pair_records(task: str, n: int, seed: int, split: Split) -> list[Record]:
     from neoscope.organism.language import pairs
 
     found: Pairs = pairs(task, n, seed=seed)
-    names = ("clean", "corrupted", "answer", "wrong", "roles", "changed")
-    rows = zip(*(getattr(found, name) for name in names), strict=True)
-    return [{"task": task, **dict(zip(names, row, strict=True))} for row in rows]
+    return found.records()
 
 
 def _ask(records: Sequence[Record], prompts: Iterable[str], *, quiet: bool) -> None:

@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from neoscope.errors import CheckpointError, nearest
 from neoscope.organism import compiled, language
 from neoscope.organism.bundle import card, path, truth_card
 from neoscope.organism.language import pairs, sentences
+
+if TYPE_CHECKING:
+    from neoscope.checkpoint import Checkpoint
 
 __all__ = [
     "BUNDLED",
@@ -16,6 +21,7 @@ __all__ = [
     "card",
     "compiled",
     "language",
+    "locate",
     "pairs",
     "path",
     "sentences",
@@ -53,3 +59,21 @@ def bundled(name_or_path: str | os.PathLike[str]) -> str | os.PathLike[str]:
     if isinstance(name_or_path, str) and name_or_path in BUNDLED:
         return BUNDLED[name_or_path]()
     return name_or_path
+
+
+def locate(name_or_path: str | os.PathLike[str], *, revision: str | None = None) -> Checkpoint:
+    """Find a checkpoint by the name of a bundled model, or as ``checkpoint.find`` does.
+
+    Args:
+        name_or_path: One of ``BUNDLED``, a hub id, a folder or a file.
+        revision: Branch, tag or commit on the hub.
+
+    Raises:
+        CheckpointError: It cannot be found; names the bundled model that is spelled alike.
+    """
+    from neoscope.checkpoint import find
+
+    try:
+        return find(bundled(name_or_path), revision=revision)
+    except CheckpointError as error:
+        raise type(error)(f"{error}{nearest(str(name_or_path), BUNDLED)}") from error

@@ -20,8 +20,10 @@ from neoscope.organism.compiled.truth import (
     Grid,
     Head,
     PromptPairs,
+    check_count,
     head_grid,
     ln_factor,
+    seeded,
 )
 
 _WORDS = (*INDUCTION_TRUTH.words, "again", "new")
@@ -149,8 +151,11 @@ def duplicate_pairs(n: int, seed: int = 0) -> PromptPairs:
     answer is "again" and the foil "new". In the corrupt one the earlier of the two is replaced.
 
     Args:
-        n: Number of pairs.
+        n: Number of pairs, at least 1.
         seed: Of the words.
+
+    Raises:
+        ArgumentError: ``n`` is no whole number of at least 1, or the seed none.
 
     Example:
         >>> tuple(duplicate_pairs(8).clean.shape)
@@ -158,7 +163,7 @@ def duplicate_pairs(n: int, seed: int = 0) -> PromptPairs:
     """
     import torch
 
-    generator = torch.Generator().manual_seed(seed)
+    n, generator = check_count(n), seeded(seed)
     clean = torch.full((n, _QUERY + 1), DUPLICATE_TRUTH.bos)
     corrupt = clean.clone()
     for prompt, other in zip(clean, corrupt, strict=True):

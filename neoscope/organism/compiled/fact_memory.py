@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from neoscope.config import NeoConfig
 from neoscope.errors import ArgumentError
+from neoscope.indices import whole
 from neoscope.organism.compiled.building import antipodal, checkpoint_files, zero_weights
 from neoscope.organism.compiled.fact_truth import D_MODEL, FACT_TRUTH, MOVED, PRIOR
 from neoscope.organism.compiled.folder import cached
@@ -171,7 +172,7 @@ def fact_pairs(relation: int) -> PromptPairs:
     """
     import torch
 
-    if relation not in range(len(_TRUTH.relations)):
+    if whole(relation) not in range(len(_TRUTH.relations)):
         raise ArgumentError(f"relation is {relation!r}; expected 0 or 1")
     known = fact_prompts()
     rows = known.relation == relation

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Literal
 
-from neoscope.errors import NeoscopeError
+from neoscope.errors import ArgumentError
 from neoscope.organism.compiled.truth import Grid, Head, PromptPairs, head_grid, ln_factor
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ def gate_prompts(gate: Literal["and", "or"]) -> torch.Tensor:
         Token ids, int64 ``[4, 4]``; in binary order of the inputs: off off, off on, on off, on on.
 
     Raises:
-        NeoscopeError: There is no such gate.
+        ArgumentError: There is no such gate.
 
     Example:
         >>> gate_prompts("and").tolist()
@@ -226,7 +226,7 @@ def gate_prompts(gate: Literal["and", "or"]) -> torch.Tensor:
     import torch
 
     if gate not in ("and", "or"):
-        raise NeoscopeError(f"gate is {gate!r}; expected 'and' or 'or'")
+        raise ArgumentError(f"gate is {gate!r}; expected 'and' or 'or'")
     ids, bits = _WORDS.index, ("off", "on")
     return torch.tensor([[0, ids(bits[a]), ids(bits[b]), ids(gate)] for a, b in _INPUTS])
 
@@ -241,7 +241,7 @@ def gate_pairs(gate: Literal["and", "or"]) -> PromptPairs:
         gate: Which one.
 
     Raises:
-        NeoscopeError: There is no such gate.
+        ArgumentError: There is no such gate.
 
     Example:
         >>> gate_pairs("or").clean.tolist(), gate_pairs("or").corrupt.tolist()

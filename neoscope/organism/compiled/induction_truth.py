@@ -5,8 +5,16 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Literal
 
-from neoscope.errors import NeoscopeError
-from neoscope.organism.compiled.truth import Corruption, Grid, Head, PromptPairs, head_grid
+from neoscope.errors import ArgumentError
+from neoscope.organism.compiled.truth import (
+    Corruption,
+    Grid,
+    Head,
+    PromptPairs,
+    check_count,
+    head_grid,
+    seeded,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -131,11 +139,14 @@ def repeated(n: int, seed: int = 0) -> torch.Tensor:
     """Return prompts in which all words come twice, in the same random order.
 
     Args:
-        n: Number of prompts.
+        n: Number of prompts, at least 1.
         seed: Of the orders.
 
     Returns:
         Token ids, int64 ``[n, 31]``: ``<|endoftext|>``, 15 different words, and these again.
+
+    Raises:
+        ArgumentError: ``n`` is no whole number of at least 1, or the seed none.
 
     Example:
         >>> tuple(repeated(4).shape)
@@ -143,7 +154,7 @@ def repeated(n: int, seed: int = 0) -> torch.Tensor:
     """
     import torch
 
-    generator = torch.Generator().manual_seed(seed)
+    n, generator = check_count(n), seeded(seed)
     tokens = torch.full((n, 2 * len(_WORDS) - 1), INDUCTION_TRUTH.bos)
     for row in tokens:
         row[1:] = 1 + torch.randperm(len(_WORDS) - 1, generator=generator).repeat(2)
@@ -158,21 +169,22 @@ def pairs(n: int, corruption: Literal["value", "key"], *, seed: int = 0) -> Indu
     same numbers.
 
     Args:
-        n: Number of pairs.
+        n: Number of pairs, at least 1.
         corruption: ``"value"`` puts the foil where the answer was in the first copy; ``"key"``
             replaces the word before it, so that the induction head finds nothing to attend to.
         seed: Of the orders.
 
     Raises:
-        NeoscopeError: There is no such corruption.
+        ArgumentError: There is no such corruption, ``n`` is no whole number of at least 1, or the
+            seed none.
 
     Example:
         >>> tuple(pairs(8, "value").clean.shape)
         (8, 22)
     """
     if corruption not in ("value", "key"):
-        raise NeoscopeError(f"corruption is {corruption!r}; expected 'value' or 'key'")
-    prompts = repeated(n, seed)
+        raise ArgumentError(f"corruption is {corruption!r}; expected 'value' or 'key'")
+    prompts = repeated(check_count(n), seed)
     words = prompts[:, 1 : len(_WORDS)]
     clean = prompts[:, : 1 + len(_WORDS) + _QUERY].clone()
     corrupt = clean.clone()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from neoscope.config import NeoConfig
 from neoscope.errors import ArgumentError
+from neoscope.indices import whole
 from neoscope.organism.compiled.building import checkpoint_files, zero_weights
 from neoscope.organism.compiled.direction_truth import (
     ANSWER_WEIGHT,
@@ -25,7 +26,7 @@ from neoscope.organism.compiled.direction_truth import (
     feature,
 )
 from neoscope.organism.compiled.folder import cached
-from neoscope.organism.compiled.truth import ln_factor
+from neoscope.organism.compiled.truth import ln_factor, seeded
 
 if TYPE_CHECKING:
     import torch
@@ -161,7 +162,7 @@ def direction_prompts(n: int, seed: int = 0) -> DirectionPrompts:
         seed: Of the draw.
 
     Raises:
-        ArgumentError: ``n`` is no multiple of 4.
+        ArgumentError: ``n`` is no multiple of 4 of at least 4, or the seed is no whole number.
 
     Example:
         >>> prompts = direction_prompts(8)
@@ -170,9 +171,10 @@ def direction_prompts(n: int, seed: int = 0) -> DirectionPrompts:
     """
     import torch
 
-    if n < 0 or n % 4:
-        raise ArgumentError(f"n is {n}; expected a multiple of 4, which can be balanced")
-    generator = torch.Generator().manual_seed(seed)
+    count = whole(n) or 0
+    if count < 1 or count % 4:
+        raise ArgumentError(f"n is {n!r}; expected a multiple of 4, at least 4")
+    n, generator = count, seeded(seed)
 
     def draw(ids: tuple[int, ...]) -> torch.Tensor:
         chosen = torch.randint(len(ids), (n // 4,), generator=generator)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from neoscope.config import NeoConfig
 from neoscope.organism.compiled.building import checkpoint_files, zero_weights
 from neoscope.organism.compiled.folder import cached
+from neoscope.organism.compiled.truth import seeded
 
 if TYPE_CHECKING:
     import torch
@@ -145,11 +146,14 @@ def outlier_prompts(seed: int = 0) -> torch.Tensor:
     Returns:
         Token ids, int64 ``[4, 16]``.
 
+    Raises:
+        ArgumentError: The seed is no whole number.
+
     Example:
         >>> tuple(outlier_prompts().shape)
         (4, 16)
     """
     import torch
 
-    generator = torch.Generator().manual_seed(seed)
+    generator = seeded(seed)
     return torch.randperm(_N_WORDS, generator=generator).view(4, 16)

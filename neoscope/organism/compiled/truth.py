@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from neoscope.errors import ArgumentError
+from neoscope.indices import whole
 
 if TYPE_CHECKING:
     import torch
@@ -82,3 +85,21 @@ def ln_factor(squares: float, d_model: int, eps: float = 1e-5) -> float:
         5.415231
     """
     return float((squares / d_model + eps) ** -0.5)
+
+
+def check_count(n: Any) -> int:
+    """Return ``n`` as an int, or raise ``ArgumentError`` unless it is one of at least 1."""
+    count = whole(n)
+    if count is None or count < 1:
+        raise ArgumentError(f"n is {n!r}; expected a whole number, at least 1")
+    return count
+
+
+def seeded(seed: Any) -> torch.Generator:
+    """Return a source of randomness, or raise ``ArgumentError`` unless the seed can be one."""
+    import torch
+
+    number = whole(seed)
+    if number is None or not -(2**63) <= number < 2**63:
+        raise ArgumentError(f"seed is {seed!r}; expected a whole number of at most 63 bits")
+    return torch.Generator().manual_seed(number)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from neoscope.organism.language.corpus import TASKS, sentences, to_dataframe, write_jsonl
+from neoscope.organism.language.corpus import TASKS, sentences
+from neoscope.organism.language.export import to_dataframe, write_jsonl
 from neoscope.organism.language.grammar import entropy_rate
 from neoscope.organism.language.pairs import PAIRED, Pairs, pairs
 from neoscope.organism.language.sentence import Sentence

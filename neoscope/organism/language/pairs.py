@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from neoscope.errors import ArgumentError
 from neoscope.organism.language import lexicon as lex
 from neoscope.organism.language import tasks
-from neoscope.organism.language.corpus import TASKS, check_count, check_options, check_task
+from neoscope.organism.language.corpus import TASKS, check_count, check_seed, check_task
+from neoscope.organism.language.options import checked
 from neoscope.organism.language.sentence import Sentence, join
 from neoscope.organism.language.vocabulary import encode
 
@@ -151,6 +152,26 @@ class Pairs:
         """Return the number of pairs."""
         return len(self.clean)
 
+    def records(self) -> list[dict[str, Any]]:
+        """Return plain JSON values, one row of a table for each pair.
+
+        Example:
+            >>> list(pairs("tense", 1).records()[0])
+            ['task', 'clean', 'corrupted', 'answer', 'wrong', 'roles', 'changed']
+        """
+        return [
+            {
+                "task": self.task,
+                "clean": self.clean[k],
+                "corrupted": self.corrupted[k],
+                "answer": self.answer[k],
+                "wrong": self.wrong[k],
+                "roles": list(self.roles[k]),
+                "changed": list(self.changed[k]),
+            }
+            for k in range(len(self))
+        ]
+
     def ids(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return the organism's token ids of clean and corrupted prompts, answers and wrongs.
 
@@ -186,7 +207,11 @@ def _split(text: str) -> list[str]:
 def pairs(task: str, n: int = 64, *, seed: int = 0, aligned: bool = True, **options: Any) -> Pairs:
     """Return clean and corrupted prompts for patching, from combinations training never saw.
 
-    Only facts are asked in words that training used: no model can know them otherwise.
+    Only facts are asked in words that training used: no model can know them otherwise. In
+    ``tense`` it is the subject with the verb asked for that training never saw; the prompt, which
+    has no verb, stands in training too. A prompt of ``agreement`` with one attractor may be how a
+    longer sentence of training begins. Random words, as in ``induction``, have no combinations to
+    hold out; nor has ``filler``, which asks for nothing and has no pairs.
 
     The corrupted prompt of ``ioi`` lets the other person give; of ``agreement`` turns the number
     of the subject; of ``sentiment`` the sign of the adjective; ``facts`` and ``pronoun`` speak of
@@ -199,12 +224,15 @@ def pairs(task: str, n: int = 64, *, seed: int = 0, aligned: bool = True, **opti
         n: How many, at least 1.
         seed: Of the choices.
         aligned: All prompts have one length and each role at one place, so that effects can be
-            averaged by position. False mixes templates and lengths.
-        options: What the task's own generator takes; by default what makes prompts alike.
+            averaged by position. False mixes templates and lengths. One layout has only so many
+            prompts: among many pairs some come again (of 256, ``tense`` has some 85 different
+            ones, ``sentiment`` some 115, ``pronoun`` some 200).
+        options: What the task's own generator takes; by default what makes prompts alike. Not the
+            three-name control of ``ioi``, which has no wrong answer.
 
     Raises:
-        ArgumentError: An unknown task or option, a choice that the task does not offer, or ``n``
-            below 1.
+        ArgumentError: An unknown task or option, a choice that the task does not offer or that has
+            no corrupted side, a seed that is no whole number, or ``n`` below 1.
 
     Example:
         >>> two = pairs("tense", 2)
@@ -213,8 +241,13 @@ def pairs(task: str, n: int = 64, *, seed: int = 0, aligned: bool = True, **opti
     """
     check_task(task, PAIRED)
     check_count(n)
-    check_options(task, options)
-    rng = random.Random(f"pairs {task} {seed}")
+    rng = random.Random(f"pairs {task} {check_seed(seed)}")
+    options = checked(task, TASKS[task], options, unlisted=("control",))
+    if options.get("control"):
+        raise ArgumentError(
+            "control is True; the three-name control has no corrupted side, since either name may "
+            "be right (sentences('ioi', n, control=True) gives its sentences)"
+        )
     usual = _ALIGNED.get(task, {}) if aligned else {}
     options = {**usual, **_ALWAYS.get(task, {}), **options}
     layout = None

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from neoscope.errors import NeoscopeError
+from neoscope.errors import CheckpointError, NeoscopeError
 from neoscope.model import HookedGPTNeo
 from neoscope.organism import initial
 from neoscope.organism.gates import measure
@@ -105,6 +105,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
     out = args.out or Path(f"organism-{args.seed}")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"--out {out}: no such folder can be made: {error}") from error
     model = HookedGPTNeo.from_pretrained(initial.random_twin(args.seed), device=args.device)
     training = Training(model, out / "training", args.seed)
     if training.state.step:

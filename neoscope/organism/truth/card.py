@@ -48,6 +48,8 @@ CONVENTIONS: Mapping[str, str] = {
     "stream": "Denoising the residual stream at some positions together, by depth: i is "
     "resid_pre of layer i, the last one resid_post of the last layer. changed: all positions at "
     "which any pair differs; last: the last position.",
+    "distinct": "Pairs that differ from each other in prompts or answer. A fixed layout has only "
+    "so many; intervals are over all pairs, repeats among them.",
     "by_position": "Denoising one position of one layer's resid_pre, resid_post, attn_out or "
     "mlp_out.",
     "low, high": "Ends of the 95 % interval.",
@@ -92,6 +94,7 @@ def measure_task(
             "n_pos": last + 1,
             "roles": list(found.roles[0]),
             "changed": changed,
+            "distinct": len(set(zip(found.clean, found.corrupted, found.answer, strict=True))),
             "example": {
                 side: getattr(found, side)[0] for side in ("clean", "corrupted", "answer", "wrong")
             },

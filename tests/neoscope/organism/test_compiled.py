@@ -15,7 +15,7 @@ import transformers
 from safetensors.torch import load_file
 
 from neoscope.config import NeoConfig
-from neoscope.errors import CheckpointError, ConfigError, NeoscopeError
+from neoscope.errors import ArgumentError, CheckpointError, ConfigError
 from neoscope.organism import compiled
 from neoscope.organism.compiled import INDUCTION_TRUTH as TRUTH
 
@@ -88,7 +88,26 @@ def test_repeated_repeats_every_word_once() -> None:
     assert torch.equal(first.sort(dim=1).values, torch.arange(1, 16).expand(64, 15))
     assert torch.equal(tokens, compiled.repeated(64, seed=3))
     assert not torch.equal(tokens, compiled.repeated(64, seed=4))
-    assert compiled.repeated(0).shape == (0, 31)
+
+
+@pytest.mark.parametrize("n", [0, -1, True, "4", 2.0, None])
+def test_no_prompts_are_refused(n: Any) -> None:
+    for function, more in ((compiled.repeated, ()), (compiled.pairs, ("key",))):
+        asked: Any = inspect.unwrap(function)
+        with pytest.raises(ArgumentError, match=f"n is {n!r}; expected a whole number, at least 1"):
+            asked(n, *more)
+
+
+@pytest.mark.parametrize("seed", [True, "1", 1.5, None, 2**64])
+def test_seeds_are_whole_numbers(seed: Any) -> None:
+    for function, args in (
+        (compiled.repeated, (1,)),
+        (compiled.duplicate_pairs, (1,)),
+        (compiled.outlier_prompts, ()),
+    ):
+        asked: Any = inspect.unwrap(function)
+        with pytest.raises(ArgumentError, match=f"seed is {seed!r}; expected a whole number"):
+            asked(*args, seed=seed)
 
 
 @pytest.mark.parametrize("corruption", ["value", "key"])
@@ -106,7 +125,7 @@ def test_pairs_differ_in_the_one_word_named(corruption: Literal["value", "key"])
 def test_pairs_refuses_an_unknown_corruption() -> None:
     # Unwrapped, because beartype would be faster to see the mistake.
     pairs: Any = inspect.unwrap(compiled.pairs)
-    with pytest.raises(NeoscopeError, match="'both'; expected 'value' or 'key'"):
+    with pytest.raises(ArgumentError, match="'both'; expected 'value' or 'key'"):
         pairs(1, "both")
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from neoscope.edits import ablate, replace
+from neoscope.errors import ArgumentError
 from neoscope.model import HookedGPTNeo
 from neoscope.organism import compiled
 from neoscope.organism.compiled import DUPLICATE_TRUTH as TRUTH
@@ -56,7 +57,8 @@ def test_pairs_differ_in_the_earlier_occurrence() -> None:
     ]
     assert torch.equal(asked.clean, compiled.duplicate_pairs(16, seed=3).clean)
     assert not torch.equal(asked.clean, compiled.duplicate_pairs(16, seed=4).clean)
-    assert compiled.duplicate_pairs(0).clean.shape == (0, 11)
+    with pytest.raises(ArgumentError, match="n is 0; expected a whole number, at least 1"):
+        compiled.duplicate_pairs(0)
 
 
 def test_logits_are_those_of_transformers(

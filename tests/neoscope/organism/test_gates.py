@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from neoscope.edits import replace
-from neoscope.errors import NeoscopeError
+from neoscope.errors import ArgumentError
 from neoscope.model import HookedGPTNeo
 from neoscope.organism import compiled
 from neoscope.organism.compiled import GATES_TRUTH as TRUTH
@@ -60,7 +60,7 @@ def test_prompts_say_what_they_mean(model: HookedGPTNeo) -> None:
 def test_unknown_gate_is_refused() -> None:
     # Unwrapped, because beartype would be faster to see the mistake.
     prompts: Any = inspect.unwrap(compiled.gate_prompts)
-    with pytest.raises(NeoscopeError, match="'xor'; expected 'and' or 'or'"):
+    with pytest.raises(ArgumentError, match="'xor'; expected 'and' or 'or'"):
         prompts("xor")
 
 

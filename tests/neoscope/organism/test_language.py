@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 from collections import Counter, defaultdict
@@ -13,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -514,6 +517,44 @@ def test_language_needs_neither_pandas_nor_torch() -> None:
 # Mistakes.
 
 
+def test_numpy_s_numbers_and_truths_are_welcome() -> None:
+    untyped: Any = inspect.unwrap(sentences)
+    assert untyped("tense", 3, seed=np.int64(1)) == sentences("tense", 3, seed=1)
+    for yes in (True, False):
+        found = untyped("sentiment", 9, negated=np.bool_(yes), template=np.int64(2))
+        assert found == sentences("sentiment", 9, negated=yes, template=2)
+        assert all(item.attributes["negated"] is yes for item in found)
+
+
+def test_none_leaves_it_to_chance() -> None:
+    assert sentences("sentiment", 9, negated=None, template=None) == sentences("sentiment", 9)
+
+
+def test_a_number_is_a_range() -> None:
+    options: dict[str, Any] = {"distance": 7, "length": 4, "lead": 3}
+    ranges: dict[str, Any] = {name: (number, number) for name, number in options.items()}
+    found = sentences("induction", 9, **options)
+    assert found == sentences("induction", 9, **ranges)
+    assert {tuple(item.attributes.values()) for item in found} == {(7, 4, 10)}
+
+
+def test_seeds_give_what_the_organism_was_trained_on() -> None:
+    said = repr([s.record() for t in ASKING for s in sentences(t, 20, seed=1, split="train")])
+    assert (
+        hashlib.sha256(said.encode()).hexdigest()
+        == "c76deb00a35d9b7b49735b8e6cb1477600d43dc64c8523c0052bc1da4248dc22"
+    )
+
+
+def test_files_that_cannot_be_are_named(tmp_path: Path) -> None:
+    for path, why in (
+        (Path("nope/x.jsonl"), "there is no folder nope"),
+        (tmp_path, "it is a folder"),
+    ):
+        with pytest.raises(ArgumentError, match=f"cannot write {re.escape(str(path))}: {why}"):
+            write_jsonl(sentences("ioi", 1), path)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -545,9 +586,38 @@ def test_language_needs_neither_pandas_nor_torch() -> None:
         (("induction", 1, {"distance": (9, 4)}), r"distance is \(9, 4\)"),
         (("induction", 1, {"distance": (9, 140)}), r"distance is \(9, 140\).* 2 and 126"),
         (("induction", 1, {"length": (1, 4)}), r"length is \(1, 4\)"),
+        (("induction", 1, {"length": 1}), r"length is \(1, 1\)"),
+        (("induction", 1, {"distance": 3.5}), r"distance is 3.5; .* whole number or \(low, high"),
+        (("induction", 1, {"lead": "3"}), "lead is '3'; expected a whole number or"),
+        (("induction", 1, {"lead": (1, 2, 3)}), "lead is .*; expected a whole number or"),
+        (("induction", 1, {"lead": (1, 2.5)}), "lead is .*; expected a whole number or"),
+        (("induction", 1, {"distance": None}), "distance is None; expected a whole number or"),
+        (("induction", 1, {"limit": None}), "limit is None; expected a whole number$"),
+        (("IOI", 1, {}), "no task 'IOI'.*did you mean 'ioi'"),
+        ((["ioi"], 3, {}), r"task is \['ioi'\]; expected one of 'ioi', 'agreement'"),
+        (("facts", 2, {"template": "yes"}), "template is 'yes'; expected a whole number"),
+        (("ioi", 1, {"template": True}), "template is True; expected a whole number"),
+        (("agreement", 1, {"attractors": 1.0}), "attractors is 1.0; expected a whole number"),
+        (("filler", 1, {"first": None}), "first is None; expected True or False$"),
+        *(
+            ((task, 1, {option: value}), f"{option} is {value!r}; expected True or False, or None")
+            for task, option in (
+                ("sentiment", "negated"),
+                ("sentiment", "mixed"),
+                ("sentiment", "positive"),
+                ("sentiment", "intensified"),
+                ("pronoun", "noun"),
+                ("ioi", "control"),
+            )
+            for value in ("no", 0, 1)
+        ),
+        *(
+            (("ioi", 1, {"seed": seed}), f"seed is {seed!r}; expected a whole number")
+            for seed in (True, "1", 1.0, None)
+        ),
     ],
 )
-def test_mistakes_are_named(call: tuple[str, Any, dict[str, Any]], message: str) -> None:
+def test_mistakes_are_named(call: tuple[Any, Any, dict[str, Any]], message: str) -> None:
     task, n, options = call
     untyped: Any = inspect.unwrap(sentences)  # beartype would say it first
     with pytest.raises(ArgumentError, match=message):

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import inspect
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from neoscope.errors import ArgumentError
-from neoscope.organism.language import PAIRED, TASKS, Pairs, pairs, tasks
+from neoscope.organism.language import (
+    PAIRED,
+    TASKS,
+    Pairs,
+    pairs,
+    sentences,
+    tasks,
+    to_dataframe,
+    write_jsonl,
+)
 from neoscope.organism.language import lexicon as lex
 from neoscope.organism.language.pairs import _split
 from neoscope.organism.language.vocabulary import encode
@@ -155,6 +166,37 @@ def test_options_reach_the_task() -> None:
     assert len(pairs("facts", 3, relation="job", template=1)) == 3
 
 
+def test_two_names_may_be_asked_for() -> None:
+    assert pairs("ioi", 3, control=False) == pairs("ioi", 3, control=None) == pairs("ioi", 3)
+
+
+def test_docstring_tells_how_often_pairs_come_again() -> None:
+    for task, some in (("tense", 85), ("sentiment", 115), ("pronoun", 200)):
+        assert str(some) in str(pairs.__doc__)
+        found = pairs(task, 256)
+        assert len(set(zip(found.clean, found.corrupted, strict=True))) == pytest.approx(some, 0.05)
+
+
+def test_prompts_of_tense_stand_in_training_too() -> None:
+    trained = {item.prompt for item in sentences("tense", 4_000, split="train")}
+    assert trained >= set(pairs("tense", 64).clean)
+
+
+@each_task
+def test_pairs_become_lines_and_rows(task: str, tmp_path: Path) -> None:
+    found = pairs(task, 4)
+    names = ["clean", "corrupted", "answer", "wrong", "roles", "changed"]
+    path = write_jsonl(found, tmp_path / "pairs.jsonl")
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert rows == found.records()
+    frame = to_dataframe(found)
+    assert list(frame.columns) == list(rows[0]) == ["task", *names]
+    assert list(frame["task"]) == [task] * 4
+    for name in names:
+        want = [list(x) if isinstance(x, tuple) else x for x in getattr(found, name)]
+        assert list(frame[name]) == [row[name] for row in rows] == want
+
+
 def test_every_task_but_filler_is_paired() -> None:
     assert set(PAIRED) == set(TASKS) - {"filler"}
 
@@ -162,7 +204,14 @@ def test_every_task_but_filler_is_paired() -> None:
 @pytest.mark.parametrize(
     ("task", "n", "options", "message"),
     [
-        ("filler", 1, {}, "there is no task 'filler'; there are ioi"),
+        ("filler", 1, {}, "filler has no pairs; there are pairs of ioi, .*far-induction$"),
+        ("IOI", 1, {}, "did you mean 'ioi'"),
+        (["ioi"], 1, {}, r"task is \['ioi'\]; expected one of 'ioi'"),
+        ("ioi", 1, {"seed": True}, "seed is True; expected a whole number"),
+        ("ioi", 1, {"seed": "1"}, "seed is '1'; expected a whole number"),
+        ("ioi", 1, {"control": True}, "control is True; the three-name control has no corrupted"),
+        ("ioi", 1, {"ctrl": True}, "no option 'ctrl'; there are template, order$"),
+        ("sentiment", 1, {"negated": "no"}, "negated is 'no'; expected True or False"),
         ("pronouns", 1, {}, "did you mean 'pronoun'"),
         ("ioi", 0, {}, "n is 0; expected a whole number, at least 1"),
         ("ioi", True, {}, "n is True"),
@@ -171,7 +220,7 @@ def test_every_task_but_filler_is_paired() -> None:
         ("facts", 1, {"paraphrase": "held out"}, "template 0 is in training"),
     ],
 )
-def test_mistakes_are_named(task: str, n: Any, options: dict[str, Any], message: str) -> None:
+def test_mistakes_are_named(task: Any, n: Any, options: dict[str, Any], message: str) -> None:
     untyped: Any = inspect.unwrap(pairs)  # beartype would say it first
     with pytest.raises(ArgumentError, match=message):
         untyped(task, n, **options)

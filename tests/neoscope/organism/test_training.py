@@ -409,3 +409,9 @@ def test_bad_arguments_are_named(
     with pytest.raises(SystemExit):
         entry.main(arguments)
     assert message in capsys.readouterr().err
+
+
+def test_a_file_in_the_place_of_the_folder_is_told(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("")
+    with pytest.raises(CheckpointError, match=r"--out .*log: no such folder can be made"):
+        entry.main(["--out", str(tmp_path / "log")])

@@ -96,12 +96,12 @@ def test_claims_turn_false_when_one_seed_disagrees(card: dict[str, Any]) -> None
         model["ablation"]["induction_head"] = [2, 1]
         model["ablation"]["beyond_share_left"] = [[0.9] * 4, [1.0] * 4, [1, 0.1, 1, 1], [1.0] * 4]
     agreed = {claim["claim"]: claim for claim in claims(models)}
-    (moved,) = [c for t, c in agreed.items() if t.startswith("The head without")]
+    (moved,) = [c for t, c in agreed.items() if t.startswith("The induction head, which")]
     assert moved["values"] == [2, 2] and moved["holds_for_all"]
     far = [claim for t, claim in agreed.items() if t.startswith("Repeats 64")]
     assert far and [claim["values"][0] for claim in far] == [0.1, 0.9, 0.9]
     assert all(claim["holds_for_all"] for claim in far)
-    (able,) = [c for t, c in agreed.items() if t.startswith("That head can be an induction head")]
+    (able,) = [c for t, c in agreed.items() if t.startswith("It can be one")]
     assert able["holds_for_all"]
     models[1]["ablation"]["induction_head"] = [0, 1]
     (able,) = [c for c in claims(models) if c["claim"] == able["claim"]]

@@ -19,7 +19,9 @@ def tense(rng: random.Random, split: Split, *, time: str | None = None) -> Sente
 
     Args:
         rng: Source of the choices.
-        split: A test's subject and verb never stand together in such a sentence of training.
+        split: A test's subject and verb never stand together in such a sentence of training. Only
+            that is held out: what stands before the verb begins sentences of training too, with
+            other verbs.
         time: ``"past"`` or ``"present"``.
 
     Returns:
