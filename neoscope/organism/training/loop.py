@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import math
 import random
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +22,7 @@ from neoscope.organism.asking import continued
 from neoscope.organism.language import sentences
 from neoscope.organism.training import rows
 from neoscope.organism.training.bundle import code_hash, keep
+from neoscope.organism.training.interrupt import interrupts_wait
 from neoscope.organism.training.state import Optimiser, State, resume, save
 
 if TYPE_CHECKING:
@@ -117,7 +115,7 @@ class Training:
         """
         state, began = self.state, time.monotonic() - self.state.seconds
         try:
-            with _interrupts_wait() as interrupted:
+            with interrupts_wait() as interrupted:
                 while not self.finished:
                     if interrupted():
                         raise KeyboardInterrupt
@@ -286,27 +284,3 @@ class Training:
         path = self.folder / f"{name}.safetensors"
         if replace or not path.exists():
             keep(path, self.weights, self.state.step)
-
-
-@contextlib.contextmanager
-def _interrupts_wait() -> Iterator[Callable[[], bool]]:
-    """Let Ctrl-C wait for the end of a step; a second one does not wait.
-
-    Yields:
-        What tells whether it was pressed.
-    """
-    pressed = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield pressed.is_set
-        return
-
-    def note(signum: int, frame: object) -> None:
-        if pressed.is_set():
-            raise KeyboardInterrupt
-        pressed.set()
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield pressed.is_set
-    finally:
-        signal.signal(signal.SIGINT, before)

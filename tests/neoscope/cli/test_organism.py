@@ -246,7 +246,7 @@ def test_out_writes_jsonl(tmp_path: Path) -> None:
         (["--task", "io"], "there is no task 'io'; there are ioi, agreement"),
         (["--task", "agreemnt"], "did you mean 'agreement'?"),
         (["--task", ""], "there is no task ''"),
-        (["--task", "filler", "--pairs"], "there is no task 'filler'; there are ioi"),
+        (["--task", "filler", "--pairs"], "filler has no pairs; there are pairs of ioi"),
         (["--n", "0"], "n is 0; expected a whole number, at least 1"),
         (["--n", "-3", "--pairs"], "n is -3; expected a whole number, at least 1"),
         (["--out", "/no/such/folder/x.jsonl"], "the folder /no/such/folder does not exist"),
