@@ -51,9 +51,14 @@ def _show(told: Mapping[str, Any], truth: Mapping[str, Any]) -> None:
         ("theorems", "what must be true of this shape"),
         ("claims", f"what its parts do, and whether it is so for {_models(truth)}"),
     ):
-        if items := truth.get(key):
+        # Claims about a task begin with its name; the table below holds what they rest on.
+        items = [item for item in truth.get(key, ()) if _task_of(item) is None]
+        if items:
             _title(console, title)
             _claims(console, items, values=key == "claims")
+    if any("tasks" in model for model in truth["models"]):
+        _title(console, "what decides each task, by patching clean into corrupted prompts")
+        _tasks(console, truth["models"])
     console.print(
         Text("\nneoscope organism card --json has every number; neoscope organism eval measures "
              "the gates anew")
@@ -161,6 +166,43 @@ def sparkline(values: Sequence[float | None], bars: str = _BARS, width: int = _W
 def _models(truth: Mapping[str, Any]) -> str:
     n = len(truth.get("models", ()))
     return f"all {n} training seeds" if n > 1 else "its seed"
+
+
+def _task_of(claim: Mapping[str, Any]) -> str | None:
+    from neoscope.organism.language import PAIRED
+
+    task = str(claim["claim"]).partition(":")[0]
+    return task if task in PAIRED else None
+
+
+def _tasks(console: Console, models: Sequence[Mapping[str, Any]]) -> None:
+    """Print for each task and seed which head and which MLP restore most, and how much."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("task", no_wrap=True)
+    table.add_column("seed", justify="right")
+    table.add_column("logit difference", justify="right")
+    table.add_column("head that restores most")
+    table.add_column("MLP")
+    for task in models[0]["tasks"]:
+        for seed, model in enumerate(models):
+            found = model["tasks"][task]
+            ends = (found["logit_diff"][side]["mean"] for side in ("clean", "corrupted"))
+            heads = found["heads"]["denoise"]["effect"]
+            cells = [(x, f"{i}.{k}") for i, row in enumerate(heads) for k, x in enumerate(row)]
+            effect, head = max(cells)
+            mlps = found["mlps"]["denoise"]["effect"]
+            table.add_row(
+                task if seed == 0 else "",
+                str(seed),
+                " to ".join(f"{end:.1f}" for end in ends),
+                f"{head}  {effect:.2f}",
+                f"{mlps.index(max(mlps))}  {max(mlps):.2f}",
+            )
+    console.print(table, highlight=False)
+    console.print("effect: 0 is the corrupted run, 1 the clean one; negative logit differences "
+                  "are the corrupted answers'", markup=False, highlight=False)  # fmt: skip
 
 
 def _claims(console: Console, items: Sequence[Mapping[str, Any]], *, values: bool) -> None:
