@@ -61,7 +61,7 @@ def sample(
 ) -> None:
     """Show sentences of the language with their labels, and what the organism says to them."""
     if as_pairs and split is Split.train:
-        raise typer.BadParameter("--pairs are always of words that training never saw together")
+        raise typer.BadParameter("--pairs are always of the test split; leave --split away")
     if out is not None:
         _check_target(out)
     plain = not as_json and out is None

@@ -276,7 +276,7 @@ def test_folder_without_permission_is_one_line(tmp_path: Path) -> None:
     [
         (["--split", "dev"], "'dev' is not one of"),
         (["--n", "many"], "Invalid value for '--n'"),
-        (["--pairs", "--split", "train"], "--pairs are always of words"),
+        (["--pairs", "--split", "train"], "--pairs are always of the test split"),
         (["ioi"], "unexpected extra argument"),
     ],
 )
