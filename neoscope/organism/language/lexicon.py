@@ -12,8 +12,8 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 def _forms(text: str) -> tuple[tuple[str, ...], ...]:
-    """Return the forms of each word, which stand between slashes."""
-    return tuple(tuple(forms.split("/")) for forms in text.split())
+    """Return the forms of each word, which stand between hyphens."""
+    return tuple(tuple(forms.split("-")) for forms in text.split())
 
 
 FEMALE = _words(
@@ -38,28 +38,28 @@ OBJECTS = _words(
 
 # Singular and plural.
 NOUNS = _forms(
-    "key/keys cabinet/cabinets door/doors table/tables box/boxes window/windows "
-    "chair/chairs book/books picture/pictures lamp/lamps letter/letters bottle/bottles "
-    "bridge/bridges tower/towers road/roads house/houses train/trains boat/boats "
-    "car/cars clock/clocks coat/coats tree/trees wall/walls stone/stones"
+    "key-keys cabinet-cabinets door-doors table-tables box-boxes window-windows "
+    "chair-chairs book-books picture-pictures lamp-lamps letter-letters bottle-bottles "
+    "bridge-bridges tower-towers road-roads house-houses train-trains boat-boats "
+    "car-cars clock-clocks coat-coats tree-trees wall-walls stone-stones"
 )
 PEOPLE = _forms(
-    "boy/boys girl/girls man/men woman/women teacher/teachers doctor/doctors farmer/farmers "
-    "student/students child/children friend/friends soldier/soldiers guard/guards"
+    "boy-boys girl-girls man-men woman-women teacher-teachers doctor-doctors farmer-farmers "
+    "student-students child-children friend-friends soldier-soldiers guard-guards"
 )
-ANIMALS = _forms("dog/dogs cat/cats horse/horses bird/birds cow/cows mouse/mice")
+ANIMALS = _forms("dog-dogs cat-cats horse-horses bird-birds cow-cows mouse-mice")
 # Noun or verb: which, only the place in the sentence tells.
-NOUN_OR_VERB = _forms("walk/walks dance/dances watch/watches call/calls visit/visits guide/guides")
+NOUN_OR_VERB = _forms("walk-walks dance-dances watch-watches call-calls visit-visits guide-guides")
 
 # Third person singular, plural, past; filler is in the present.
 INTRANSITIVE = _forms(
-    "walks/walk/walked dances/dance/danced sleeps/sleep/slept runs/run/ran "
-    "smiles/smile/smiled works/work/worked sings/sing/sang waits/wait/waited "
-    "jumps/jump/jumped rests/rest/rested"
+    "walks-walk-walked dances-dance-danced sleeps-sleep-slept runs-run-ran "
+    "smiles-smile-smiled works-work-worked sings-sing-sang waits-wait-waited "
+    "jumps-jump-jumped rests-rest-rested"
 )
 TRANSITIVE = _forms(
-    "sees/see watches/watch calls/call likes/like visits/visit finds/find "
-    "follows/follow helps/help guides/guide needs/need"
+    "sees-see watches-watch calls-call likes-like visits-visit finds-find "
+    "follows-follow helps-help guides-guide needs-need"
 )
 # Singular and plural of what can follow a subject at once.
 AUXILIARIES = (("is", "are"), ("was", "were"), ("has", "have"))
