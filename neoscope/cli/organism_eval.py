@@ -31,7 +31,7 @@ def evaluate(
 
     Exits with 1 if a gate fails.
     """
-    from neoscope.organism.language.corpus import check_count
+    from neoscope.organism.compiled.truth import check_count
 
     check_count(n)
     began = time.perf_counter()

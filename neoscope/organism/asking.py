@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from neoscope.errors import ArgumentError
+from neoscope.organism.compiled.truth import Head
 from neoscope.organism.language import grammar
 from neoscope.organism.language.corpus import sentences
 from neoscope.organism.language.sentence import Sentence
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from neoscope.model import HookedGPTNeo
-
-Head = tuple[int, int]
-"""A layer and a head of it."""
 
 
 def batch(items: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:

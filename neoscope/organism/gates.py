@@ -7,14 +7,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from neoscope.errors import ArgumentError
-from neoscope.organism.asking import (
-    Head,
-    asked,
-    continued,
-    filler_excess,
-    find_induction_head,
-)
-from neoscope.organism.language.corpus import check_count, sentences
+from neoscope.organism.asking import asked, continued, filler_excess, find_induction_head
+from neoscope.organism.compiled.truth import Head, check_count
+from neoscope.organism.language.corpus import sentences
 from neoscope.organism.language.vocabulary import vocabulary
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from typing import Any
 
 from neoscope.errors import ArgumentError, nearest
 from neoscope.indices import whole
+from neoscope.organism.compiled.truth import check_count
 from neoscope.organism.language import grammar, repeats, tasks
 from neoscope.organism.language.options import checked
 from neoscope.organism.language.sentence import Sentence, Split
@@ -39,12 +40,6 @@ def check_task(task: Any, known: Iterable[str] = TASKS) -> None:
     lower = task.strip().lower()
     meant = f"; did you mean {lower!r}?" if lower in known else nearest(lower, known)
     raise ArgumentError(f"there is no task {task!r}; there are {', '.join(known)}{meant}")
-
-
-def check_count(n: Any) -> None:
-    """Raise ``ArgumentError`` unless ``n`` is a whole number of at least 1."""
-    if (whole(n) or 0) < 1:
-        raise ArgumentError(f"n is {n!r}; expected a whole number, at least 1")
 
 
 def check_seed(seed: Any) -> int:

@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from neoscope.errors import ArgumentError
+from neoscope.organism.compiled.truth import check_count
 from neoscope.organism.language import lexicon as lex
 from neoscope.organism.language import tasks
-from neoscope.organism.language.corpus import TASKS, check_count, check_seed, check_task
+from neoscope.organism.language.corpus import TASKS, check_seed, check_task
 from neoscope.organism.language.options import checked
 from neoscope.organism.language.sentence import Sentence, join
 from neoscope.organism.language.vocabulary import encode

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from neoscope.organism.language import grammar, repeats, tasks
-from neoscope.organism.language.sentence import Sentence
+from neoscope.organism.language import TASKS, grammar, repeats
 from neoscope.organism.language.vocabulary import encode
 
 SHARES: Mapping[str, float] = {
@@ -23,14 +22,6 @@ SHARES: Mapping[str, float] = {
     "filler": 0.20,
 }
 """How often a document is of each task."""
-DRAWS: Mapping[str, Callable[..., Sentence]] = {
-    "ioi": tasks.ioi,
-    "agreement": tasks.agreement,
-    "sentiment": tasks.sentiment,
-    "facts": tasks.facts,
-    "pronoun": tasks.pronoun,
-    "tense": tasks.tense,
-}
 UNTOLD = 0.01
 """Weight in the loss of a random word that nothing foretells."""
 
@@ -42,7 +33,7 @@ def document(rng: random.Random, task: str, split: str = "train") -> list[int]:
         while rng.random() >= grammar.STOP:
             ids += encode(grammar.filler(rng, split, first=False).words)
         return ids
-    return [i for _ in range(rng.randint(1, 4)) for i in encode(DRAWS[task](rng, split).words)]
+    return [i for _ in range(rng.randint(1, 4)) for i in encode(TASKS[task](rng, split).words)]
 
 
 def language(rng: random.Random, n: int, size: int) -> Int[Tensor, "row pos"]:

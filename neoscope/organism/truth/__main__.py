@@ -12,8 +12,9 @@ import torch
 
 from neoscope.errors import ArgumentError, CheckpointError, NeoscopeError
 from neoscope.model import HookedGPTNeo
+from neoscope.organism.compiled.truth import check_count
 from neoscope.organism.language import PAIRED, Pairs, pairs
-from neoscope.organism.language.corpus import check_count, check_task
+from neoscope.organism.language.corpus import check_task
 from neoscope.organism.language.vocabulary import vocabulary
 from neoscope.organism.truth import card
 from neoscope.organism.truth.progress import Progress

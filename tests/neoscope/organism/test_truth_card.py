@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from neoscope.errors import CheckpointError
 from neoscope.model import HookedGPTNeo
@@ -22,13 +20,7 @@ from neoscope.organism.truth.card import measure_task, n_forwards, write
 from neoscope.organism.truth.claims import claims, strongest
 from neoscope.organism.truth.progress import Progress
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
