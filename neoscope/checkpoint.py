@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from yaml import YAMLError
 
 from neoscope import hub, weights
 from neoscope.config import NeoConfig
@@ -52,6 +53,19 @@ class Checkpoint:
     """The weight files."""
     revision: str | None = None
     """The commit of the hub snapshot, where known."""
+
+    @property
+    def licence(self) -> str | None:
+        """The licence that the model card beside the weights names."""
+        from huggingface_hub.repocard import metadata_load
+
+        card = self.folder / "README.md"
+        try:
+            said = (metadata_load(card) or {}) if card.is_file() else {}
+        except (OSError, ValueError, YAMLError):
+            return None  # a card that cannot be read says nothing
+        found = said.get("license")
+        return found if isinstance(found, str) else None
 
 
 def find(name_or_path: str | os.PathLike[str], *, revision: str | None = None) -> Checkpoint:

@@ -1,4 +1,4 @@
-"""Devices and dtypes, by torch's own objects or by name."""
+"""Devices and dtypes, by torch's own objects or by name, and what tells that memory ran out."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import torch
 
 from neoscope.errors import ArgumentError
 
+_OUT_OF_MEMORY = ("out of memory", "allocate memory", "not enough memory", "alloc_failed")
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
@@ -39,3 +40,11 @@ def read_device(device: torch.device | str) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ArgumentError(f"device={str(device)!r}: torch cannot use it here; use cpu") from error
     return found
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on whichever device."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    said = str(error).lower()
+    return any(words in said for words in _OUT_OF_MEMORY)

@@ -12,6 +12,8 @@
     ├── EditError         an edit whose value does not fit its site
     ├── CacheError        a cache that cannot be read, written or asked for that
     ├── ContractError     a model that breaks the site contract
+    ├── ExportError       input that cannot be exported, or an export that cannot go on
+    ├── StoreError        a feature store that cannot be read, written or resumed
     └── MissingExtraError an optional part is not installed; the message says how to get it
 """
 
@@ -63,6 +65,14 @@ class CacheError(NeoscopeError, ValueError):
 
 class ContractError(NeoscopeError):
     """A model does not honour the site contract."""
+
+
+class ExportError(NeoscopeError, ValueError):
+    """A row, column or option of an export cannot be used, or the export cannot go on."""
+
+
+class StoreError(NeoscopeError, ValueError):
+    """A feature store is damaged, locked, incomplete, or made of something else."""
 
 
 class MissingExtraError(NeoscopeError, ImportError):

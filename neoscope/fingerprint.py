@@ -1,15 +1,19 @@
-"""A hash that says which model made something: config and every weight."""
+"""Hashes that say what made something: a model with every weight, and a tokenizer."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from neoscope.config import NeoConfig
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 def fingerprint(config: NeoConfig, weights: Mapping[str, Tensor]) -> str:
@@ -24,3 +28,20 @@ def fingerprint(config: NeoConfig, weights: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
         digest.update(weight.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()[:32]
+
+
+def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return 32 hexadecimal digits of SHA-256 over all that decides how text becomes ids.
+
+    Args:
+        tokenizer: A transformers tokenizer.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        said: dict[str, Any] = {"vocab": tokenizer.get_vocab()}
+    else:
+        said = json.loads(backend.to_str())
+        # What the last call asked for, not what the tokenizer is.
+        said = {key: said[key] for key in said.keys() - {"truncation", "padding"}}
+    said["bos"] = tokenizer.bos_token_id
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:32]

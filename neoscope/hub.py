@@ -20,6 +20,7 @@ WEIGHT_NAMES = (
 """The weight files that are looked for, the preferred one first."""
 
 _SMALL_FILES = (
+    "README.md",
     "config.json",
     "generation_config.json",
     "tokenizer.json",

@@ -39,10 +39,10 @@ from neoscope.inputs import (
 from neoscope.interop import TransformerLensFace
 from neoscope.kv_cache import KVCache
 from neoscope.layernorm import LayerNorm
-from neoscope.recorder import Recorder
-from neoscope.run import Run, Site, StopForward
+from neoscope.run import Run, Site, StopForward, Watcher
 from neoscope.running import Running, Span
 from neoscope.tokenization import load_tokenizer
+from neoscope.visibility import Visibility
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -76,6 +76,8 @@ class HookedGPTNeo(TransformerLensFace, Running):
         super().__init__()
         self.config = config
         self.tokenizer = tokenizer
+        self.checkpoint: checkpoints.Checkpoint | None = None
+        """Where the weights came from; None for those that were drawn or written here."""
         with torch.device(device), _default_dtype(dtype):
             self.embed = Embedding(config)
             self.pos_embed = PositionEmbedding(config)
@@ -114,6 +116,7 @@ class HookedGPTNeo(TransformerLensFace, Running):
         dtype, device = read_dtype(dtype), read_device(device)
         found = organism.locate(name_or_path, revision=revision)
         model = cls(found.config, name=os.fspath(name_or_path), device=device, dtype=dtype)
+        model.checkpoint = found
         checkpoints.load_weights(found, dict(model.named_parameters()))
         model.tokenizer = load_tokenizer(str(found.folder))
         return model
@@ -179,7 +182,8 @@ class HookedGPTNeo(TransformerLensFace, Running):
         padding_side: Literal["left", "right"] = "right",
         truncate: bool = False,
         edits: Sequence[Edit] = (),
-        _record: Recorder | None = None,
+        _record: Watcher | None = None,
+        _visibility: Visibility | None = None,
     ) -> Any:
         """Run the model under the caller's own grad mode.
 
@@ -202,6 +206,7 @@ class HookedGPTNeo(TransformerLensFace, Running):
             truncate: For text: cut at the context length instead of refusing.
             edits: Edits of this run, after those of an enclosing :meth:`edits`.
             _record: Internal; see :meth:`run_with_cache`.
+            _visibility: Internal: who sees whom in a packed batch.
 
         Raises:
             TokenizationError: Tokens, text or mask do not fit the model.
@@ -216,7 +221,7 @@ class HookedGPTNeo(TransformerLensFace, Running):
             input = self.tokenize(input, **text)  # type: ignore[arg-type]
         check = read_tokens if start_at_layer is None else read_stream
         read = check(input, attention_mask, self.config, self.device)
-        visibility = visibility_of(read, past, self.config, self.device)
+        visibility = _visibility or visibility_of(read, past, self.config, self.device)
         run = Run(visibility, self._switches_on(), self._compiled(edits, span), _record)
         if return_type is None and past is None and stop_at_layer is None:
             run.stop_after(self._last_site(_record))
@@ -246,7 +251,7 @@ class HookedGPTNeo(TransformerLensFace, Running):
         assert ids is not None
         stream = run.tap(self.hook_embed, F.embedding(ids, self.embed.W_E))
         visibility = run.visibility
-        if visibility.mask is None:
+        if visibility.counts_by_column:
             table = self.pos_embed.W_pos[visibility.n_past : visibility.n_key]
             position = table[None].expand(ids.shape[0], -1, -1)
         else:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 from transformer_lens.hook_points import HookPoint
 
 from neoscope.errors import EditError, SiteError
-from neoscope.recorder import Recorder
 from neoscope.site_kinds import BY_SHORT
+from neoscope.sites import SiteRef
 from neoscope.visibility import Visibility
 
 EditFunction = Callable[[Tensor, Visibility], Tensor]
@@ -44,6 +45,22 @@ class Site(HookPoint):
         )
 
 
+@runtime_checkable
+class Watcher(Protocol):
+    """What looks at the tensors that a run passes: a :class:`Recorder`, or what pools them."""
+
+    @property
+    def wanted(self) -> Mapping[str, SiteRef]:
+        """The sites it looks at, by full name."""
+
+    @property
+    def keep_graph(self) -> bool:
+        """Whether gradients flow into what it keeps."""
+
+    def see(self, name: str, x: Tensor, visibility: Visibility) -> Tensor:
+        """Look at ``x`` if ``name`` is wanted; return what flows on."""
+
+
 class StopForward(Exception):  # noqa: N818  # control flow, not an error
     """Raised at the last site anyone wanted."""
 
@@ -55,7 +72,7 @@ class Run:
     visibility: Visibility
     switches: frozenset[str] = frozenset()
     edits: Mapping[str, Sequence[EditFunction]] = field(default_factory=dict)
-    recorder: Recorder | None = None
+    recorder: Watcher | None = None
     last: str | None = field(default=None, init=False)
     """Full name of the site after which nobody wants anything; None runs to the end."""
 

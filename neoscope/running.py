@@ -20,7 +20,7 @@ from neoscope.indices import Positions, whole
 from neoscope.inputs import Input, ReturnType, is_text, read_pos_slice
 from neoscope.kv_cache import KVCache
 from neoscope.recorder import Recorder
-from neoscope.run import EditFunction, Site
+from neoscope.run import EditFunction, Site, Watcher
 from neoscope.sites import SiteRef, all_sites, select
 from neoscope.tokens import Tokens, from_ids
 
@@ -191,7 +191,7 @@ class Running(HookedRootModule):
                     raise SiteError(f"an edit of {ref.name!r} would not run: {span}")
         return compiled
 
-    def _last_site(self, recorder: Recorder | None) -> str | None:
+    def _last_site(self, recorder: Watcher | None) -> str | None:
         """The last site that a record or a hook needs; None when nothing does."""
         wanted = set(recorder.wanted) if recorder is not None else set()
         hooked = {

@@ -70,7 +70,11 @@ def _is_span(span: object) -> bool:
 
 
 def warn_of_unseen(
-    tokenizer: PreTrainedTokenizerBase, rows: Sequence[list[int]], strings: Sequence[list[str]]
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[list[int]],
+    strings: Sequence[list[str]],
+    *,
+    numbers: Sequence[int] | None = None,
 ) -> None:
     """Warn once, naming the words of all texts that the model cannot know.
 
@@ -78,13 +82,15 @@ def warn_of_unseen(
         tokenizer: Its files may say which tokens training never showed.
         rows: Token ids of each text.
         strings: What each of them stands for.
+        numbers: What each text is called; None to count from 0.
     """
     unseen = unseen_ids(tokenizer)
     if not unseen:
         return
     named: list[str] = []
     found: dict[str, int] = {}
-    for k, (ids, parts) in enumerate(zip(rows, strings, strict=True)):
+    numbers = range(len(rows)) if numbers is None else numbers
+    for k, ids, parts in zip(numbers, rows, strings, strict=True):
         words = {str(tokenizer.decode(run)): len(run) for run in _runs(ids, parts, unseen)}
         # A word is shown without the space before it, unless it is nothing but space.
         words = {word.strip() or word: n for word, n in words.items()}
@@ -100,7 +106,7 @@ def warn_of_unseen(
         f"{'; '.join(named)}{more} {verb} outside the vocabulary of this model; {word} read piece "
         f"by piece ({sum(found.values())} tokens), which training never showed",
         UnseenWordWarning,
-        stacklevel=_levels_to_caller(sys._getframe()),
+        stacklevel=levels_to_caller(sys._getframe()),
     )
 
 
@@ -119,7 +125,7 @@ def _runs(ids: list[int], parts: list[str], unseen: Sequence[range]) -> list[lis
     return runs
 
 
-def _levels_to_caller(frame: FrameType) -> int:
+def levels_to_caller(frame: FrameType) -> int:
     """Return the ``stacklevel``, seen from ``frame``, of the code that gave the text."""
     level = 1
     while frame.f_back and str(frame.f_globals.get("__name__")).split(".")[0] in _BETWEEN:

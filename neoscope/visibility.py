@@ -67,6 +67,11 @@ class Visibility:
         """
         return self.mask is None or (self.right_padded and self.n_past == 0)
 
+    @property
+    def counts_by_column(self) -> bool:
+        """Whether every token's position is the number of its column."""
+        return self.mask is None
+
     def key_positions(self) -> Int[Tensor, "batch key"]:
         """Position in its text of every column: real tokens are counted from 0."""
         if self.mask is None:

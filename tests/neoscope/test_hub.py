@@ -171,7 +171,9 @@ CLOSED = "http://127.0.0.1:9"
 
 def test_download_takes_one_weight_format(server: Hub, tmp_path: Path) -> None:
     folder = Path(fetch(NEW, tmp_path, server.url))
-    wanted = {"config.json", "generation_config.json", "merges.txt", "model.safetensors"}
+    # The card names the licence of the weights.
+    wanted = {"README.md", "config.json", "generation_config.json", "merges.txt"}
+    wanted.add("model.safetensors")
     assert {path.name for path in folder.iterdir()} == wanted
     assert set(server.served) == wanted
 
