@@ -14,7 +14,8 @@ import typer
 from typer.core import TyperGroup
 
 from neoscope import __version__
-from neoscope.cli import cache, info, organism, verify
+from neoscope.cli import cache, export, info, organism, verify
+from neoscope.cli.export_words import in_options
 from neoscope.errors import NeoscopeError
 from neoscope.unseen import UnseenWordWarning
 
@@ -36,8 +37,8 @@ class _Root(TyperGroup):
         try:
             with _plain_warnings():
                 return super().invoke(ctx)
-        except KeyboardInterrupt:
-            _complain("interrupted; a file is written whole or not at all")
+        except KeyboardInterrupt as interrupt:
+            _complain(str(interrupt) or "interrupted; a file is written whole or not at all")
             raise typer.Exit(130) from None
         except Exception as error:
             # Typer's own: wrong usage, and the ends of a command. It also ends on a closed pipe.
@@ -64,13 +65,14 @@ def _message(error: Exception) -> str:
 
 @contextlib.contextmanager
 def _plain_warnings() -> Iterator[None]:
-    """Let neoscope's own warning be one line, as errors are, without the place in the code."""
+    """Let neoscope's own warnings be one line, as errors are, without the place in the code."""
     with warnings.catch_warnings():
         usual = warnings.showwarning
 
         def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-            if issubclass(category, UnseenWordWarning):
-                _complain(f"warning: {' '.join(str(message).split())}", typer.colors.YELLOW)
+            if category.__module__.partition(".")[0] == "neoscope":
+                said = in_options(" ".join(str(message).split()))
+                _complain(f"warning: {said}", typer.colors.YELLOW)
             else:
                 usual(message, category, *where, **more)
 
@@ -91,7 +93,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Look inside GPT-Neo: cache any activation, check every site, on any checkpoint.",
+    help="Look inside GPT-Neo: cache any activation, check every site, export features.",
 )
 
 
@@ -109,11 +111,12 @@ def root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Look inside GPT-Neo: cache any activation, check every site, on any checkpoint."""
+    """Look inside GPT-Neo: cache any activation, check every site, export features."""
 
 
 app.command("info")(info.info)
 app.command("cache")(cache.cache)
+app.command("export")(export.export)
 app.command("verify")(verify.verify)
 app.add_typer(organism.app, name="organism")
 

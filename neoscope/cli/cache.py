@@ -1,12 +1,15 @@
-"""``neoscope cache``: run texts through a model and keep what stood at its sites, in one file."""
+"""``neoscope cache``: run texts through a model and keep what stood at its sites."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from neoscope.cli import cache_options as o
+from neoscope.cli.cache_store import check_usage, is_store, write
+from neoscope.cli.export_options import Format
 from neoscope.cli.options import (
     Device,
     Dtype,
@@ -39,63 +42,64 @@ _EMBEDDED_TEXTS = (
 
 def cache(
     model: Model = "organism",
-    text: Annotated[
-        list[str] | None, typer.Option(help="A text; repeat the option for several.")
-    ] = None,
-    file: Annotated[
-        Path | None, typer.Option(help="A text file: every line that is not blank is a text.")
-    ] = None,
-    sites: Annotated[
-        str | None, typer.Option(help="Comma-separated, e.g. resid_post,pattern; default all.")
-    ] = None,
-    layers: Annotated[
-        str | None, typer.Option(help="Comma-separated, e.g. 0,3,-1 or 0-3; default all.")
-    ] = None,
-    positions: Annotated[
-        str | None,
-        typer.Option(help="Tokens of each text, e.g. 0,-1; -1 is its last; default all."),
-    ] = None,
-    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("run.safetensors"),
-    prepend_bos: Annotated[
-        bool, typer.Option("--prepend-bos", help="Put the beginning-of-text token first.")
-    ] = False,
-    truncate: Annotated[
-        bool, typer.Option("--truncate", help="Cut texts at the context length.")
-    ] = False,
+    text: o.Text = None,
+    file: o.File = None,
+    sites: o.Sites = None,
+    layers: o.Layers = None,
+    positions: o.Positions = None,
+    out: o.Out = "run.safetensors",
+    file_format: o.StoreFormat = None,
+    text_column: o.TextColumn = None,
+    prepend_bos: o.PrependBos = False,
+    truncate: o.Truncate = False,
     revision: Revision = None,
     dtype: DtypeOption = Dtype.float32,
     device: Device = "cpu",
     as_json: Json = False,
 ) -> None:
-    """Cache activations of texts.
+    """Cache activations of texts: in one file, or of a corpus in a store.
 
     Without arguments: the bundled model on sentences of its own.
     """
     wanted_sites = split_list(sites, "--sites")
     wanted_layers = split_ints(layers, "--layers")
     wanted_positions = split_ints(positions, "--positions")
-    texts = _texts(text, file)
-    if texts is None:
-        if model != "organism":
-            raise typer.BadParameter(
-                "give --text or --file: only 'organism' has sentences of its own"
-            )
-        texts = list(_EMBEDDED_TEXTS)
+    if is_store(out, file, file_format):
+        write(
+            model,
+            check_usage(text, file, wanted_positions),
+            Path(out),
+            text_column=text_column or "text",
+            sites=wanted_sites,
+            layers=wanted_layers,
+            prepend_bos=prepend_bos,
+            truncate=truncate,
+            file_format=file_format or Format.parquet,
+            revision=revision,
+            dtype=dtype,
+            device=device,
+            as_json=as_json,
+        )
+        return
+    if text_column is not None:
+        raise typer.BadParameter("--text-column is for a store: --out store/")
+    texts = _texts(text, file, model)
     from neoscope.cache_file import check_target
 
-    check_target(out)
+    target = Path(out)
+    check_target(target)
     loaded = load_model(model, revision=revision, dtype=dtype, device=device, quiet=as_json)
     tokens = loaded.tokenize(texts, prepend_bos=prepend_bos, truncate=truncate)
     result = _run(loaded, tokens, wanted_sites, wanted_layers, wanted_positions, quiet=as_json)
-    result.save(out)
-    facts = _facts(loaded, result, out)
+    result.save(target)
+    facts = _facts(loaded, result, target)
     if as_json:
         print_json(facts)
     else:
         _show(loaded, result, facts)
 
 
-def _texts(text: list[str] | None, file: Path | None) -> list[str] | None:
+def _texts(text: list[str] | None, file: Path | None, model: str) -> list[str]:
     texts = list(text or ())
     if file is not None:
         try:
@@ -112,10 +116,12 @@ def _texts(text: list[str] | None, file: Path | None) -> list[str] | None:
         if not lines:
             raise TokenizationError(f"{file} holds no text: every line is blank")
         texts += lines
-    return texts or None
+    if not texts and model != "organism":
+        raise typer.BadParameter("give --text or --file: only 'organism' has sentences of its own")
+    return texts or list(_EMBEDDED_TEXTS)
 
 
-def _switch_on(model: HookedGPTNeo, sites: list[str] | None) -> None:
+def switch_on(model: HookedGPTNeo, sites: list[str] | None) -> None:
     """Switch on the optional sites that were asked for by name."""
     from neoscope.site_kinds import KINDS
 
@@ -138,7 +144,7 @@ def _run(
 
     from neoscope.corpus import cache_texts, cached_sites, corpus_nbytes
 
-    _switch_on(model, sites)
+    switch_on(model, sites)
     refs = cached_sites(model, sites, layers)
     size = corpus_nbytes(model, tokens, refs, positions)
     free = _free_memory()

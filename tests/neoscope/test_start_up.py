@@ -54,11 +54,23 @@ def test_errors_and_config_are_light() -> None:
         ("cache", "some/model"),
         ("cache", "--dtype", "int8"),
         ("cache", "--file", "/no/such/file"),
+        ("cache", "--out", "store/"),
+        ("cache", "--text", "hello", "--format", "npy"),
+        ("export", "--help"),
+        ("export", "organism"),
+        ("export", "organism", "texts.txt", "--out", "f", "--pool", "bogus"),
+        ("export", "organism", "texts.txt", "--out", "f", "--layers", "x"),
+        ("export", "organism", "texts.txt", "--out", "f", "--workers", "2"),
     ],
     ids=" ".join,
 )
 def test_help_and_usage_errors_import_no_torch(args: tuple[str, ...]) -> None:
     assert imported_by(COMMAND, *args).isdisjoint(HEAVY)
+
+
+def test_missing_input_of_an_export_imports_no_torch() -> None:
+    args = ("export", "organism", "/no/such/file.txt", "--out", "f")
+    assert imported_by(COMMAND, *args).isdisjoint(HEAVY - {"numpy"})
 
 
 def test_a_tensor_name_imports_torch() -> None:
