@@ -38,6 +38,8 @@ def arguments(argv: list[str] | None, names: list[str]) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--quick", action="store_true", help="tiny shapes: only shows that it runs")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--corpus", type=Path, help="a .csv file of texts, for rows that read text")
+    parser.add_argument("--tokenizer", type=Path, help="a folder with GPT-2's vocabulary, for them")
     parser.add_argument("--only", default="", help="rows whose name contains this")
     parser.add_argument("--json", type=Path, help="write everything measured to this file")
     args = parser.parse_args(argv)
@@ -49,7 +51,9 @@ def arguments(argv: list[str] | None, names: list[str]) -> argparse.Namespace:
 def run(benchmark: ModuleType, args: argparse.Namespace, console: Console) -> int:
     """Run one benchmark; return 1 if an answer was wrong, however fast."""
     torch.set_num_threads(args.threads)
-    settings = Settings(args.repeats, args.threads, args.quick, args.device)
+    settings = Settings(
+        args.repeats, args.threads, args.quick, args.device, args.corpus, args.tokenizer
+    )
     rates = machine.matrix_rates(settings)
     about = {**machine.describe(settings), "matrix_rates": rates, "quick": args.quick}
     speeds = ", ".join(f"{name} {rate / 1e9:,.0f} GFLOP/s" for name, rate in rates.items())

@@ -17,7 +17,7 @@ from tests.benchmarks.harness import Settings
 
 # A config that is not EleutherAI/gpt-neo-125m's only in its weights.
 _FULL = {"hidden_size": 768, "num_layers": 12, "num_heads": 12}
-_TINY = {"hidden_size": 64, "num_layers": 2, "num_heads": 4, "vocab_size": 500, "window_size": 16}
+_TINY = {"hidden_size": 64, "num_layers": 2, "num_heads": 4, "vocab_size": 1000, "window_size": 16}
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from tests.benchmarks.harness import Settings, seconds
 
-_LIBRARIES = ("neoscope", "torch", "transformers", "transformer_lens")
+_LIBRARIES = ("neoscope", "torch", "transformers", "transformer_lens", "sentence-transformers")
 
 
 def versions() -> dict[str, str]:
