@@ -294,6 +294,25 @@ def test_manifest_names_no_time_or_place(
     assert manifest["about"]["model"] == "organism" and manifest["complete"] is True
 
 
+@pytest.mark.parametrize(
+    ("card", "licence"),
+    [
+        ("---\nlicense: mit\n---\n# A model", "mit"),
+        ("# A model", None),
+        ("---\nlicense: [\n---\n", None),
+    ],
+    ids=["said", "unsaid", "broken"],
+)
+def test_licence_of_the_weights_stands_in_every_shard(
+    tmp_path: Path, card: str, licence: str | None
+) -> None:
+    shutil.copytree(organism.path(), tmp_path / "model")
+    (tmp_path / "model" / "README.md").write_text(card)
+    export(load(tmp_path / "model"), ["The keys"], tmp_path / "f", LAST)
+    said = pq.read_schema(tmp_path / "f" / "part-00000.parquet").metadata[b"neoscope"]
+    assert json.loads(said)["about"]["licence"] == licence
+
+
 def test_moved_store_goes_on(model: HookedGPTNeo, texts: list[str], tmp_path: Path) -> None:
     export(model, texts, tmp_path / "f", LAST)
     shutil.move(tmp_path / "f", tmp_path / "g")
