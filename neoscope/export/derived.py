@@ -23,14 +23,10 @@ class Derived:
 
     name: str
     layered: bool
+    """Whether it summarises the attention patterns of a layer, one number a head."""
     defined: Defined
     """Which tokens of a text have it."""
     meaning: str
-
-    @property
-    def of_pattern(self) -> bool:
-        """Whether it summarises attention patterns, one number a head."""
-        return self.layered
 
     @property
     def of_logits(self) -> bool:
@@ -39,7 +35,7 @@ class Derived:
 
     def width(self, config: NeoConfig) -> int:
         """Numbers a token."""
-        if self.of_pattern:
+        if self.layered:
             return config.n_heads
         return 1 if self.of_logits else config.d_model
 

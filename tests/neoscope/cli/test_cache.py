@@ -20,6 +20,7 @@ from neoscope.cli.cache_look import _show
 from neoscope.cli.options import split_ints
 from neoscope.model import HookedGPTNeo
 from neoscope.organism.language.tasks import fact
+from tests.neoscope.cli.exporting import refused
 from tests.neoscope.folders import BOS, write_checkpoint
 
 RUNNER = CliRunner()
@@ -37,17 +38,6 @@ def out(tmp_path: Path) -> Path:
 
 def cache(out: Path, *args: str, **options: Any) -> Result:
     return RUNNER.invoke(app, ["cache", *args, "--out", str(out)], **options)
-
-
-def refused(result: Result, message: str, code: int = 1) -> None:
-    """A failure of one line (of a box, for wrong usage) that leaves nothing on stdout."""
-    shown = " ".join(re.sub(r"[│╭╮╰╯─]", " ", result.stderr).split())
-    assert result.exit_code == code, result.output
-    assert result.stdout == ""
-    assert re.search(message, shown), shown
-    assert isinstance(result.exception, SystemExit)
-    if code == 1:
-        assert result.stderr.count("\n") == 1
 
 
 # ---- ordinary use ----------------------------------------------------------------------------

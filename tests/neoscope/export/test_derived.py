@@ -122,4 +122,4 @@ def test_every_quantity_says_what_it_is() -> None:
         assert quantity.name == name
         assert quantity.meaning
         assert quantity.width(TINY) in (1, TINY.n_heads, TINY.d_model)
-        assert quantity.of_pattern == name.startswith("attn_")
+        assert quantity.layered == name.startswith("attn_")
