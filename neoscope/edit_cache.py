@@ -79,7 +79,7 @@ def _visibility(cache: ActivationCache, source: Tensor, axes: tuple[str, ...]) -
 def _same_mask(one: Visibility, other: Visibility) -> bool:
     if one.mask is None or other.mask is None:
         return one.mask is other.mask
-    return bool((one.mask == other.mask).all())
+    return one.mask.shape == other.mask.shape and bool((one.mask == other.mask).all())
 
 
 def _columns(

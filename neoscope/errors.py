@@ -14,6 +14,7 @@
     ├── ContractError     a model that breaks the site contract
     ├── ExportError       input that cannot be exported, or an export that cannot go on
     ├── StoreError        a feature store that cannot be read, written or resumed
+    ├── PatchingError     prompts, a metric or a cell that a patching experiment cannot take
     └── MissingExtraError an optional part is not installed; the message says how to get it
 """
 
@@ -73,6 +74,10 @@ class ExportError(NeoscopeError, ValueError):
 
 class StoreError(NeoscopeError, ValueError):
     """A feature store is damaged, locked, incomplete, or made of something else."""
+
+
+class PatchingError(NeoscopeError, ValueError):
+    """Prompts, a metric, a cell or a budget that a patching experiment cannot take."""
 
 
 class MissingExtraError(NeoscopeError, ImportError):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from neoscope.config import NeoConfig
 
@@ -28,6 +29,44 @@ def fingerprint(config: NeoConfig, weights: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
         digest.update(weight.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()[:32]
+
+
+_KNOWN: weakref.WeakKeyDictionary[nn.Module, tuple[bytes, str]] = weakref.WeakKeyDictionary()
+_SAMPLES = 64
+
+
+def model_fingerprint(model: nn.Module, config: NeoConfig) -> str:
+    """Return the fingerprint of a model; hashed anew only when its weights may have changed.
+
+    Args:
+        model: Every parameter counts.
+        config: Its shape.
+    """
+    weights = dict(model.named_parameters())
+    state = _state(weights)
+    known = _KNOWN.get(model)
+    if known is not None and state is not None and known[0] == state:
+        return known[1]
+    found = fingerprint(config, weights)
+    if state is not None:
+        _KNOWN[model] = (state, found)
+    return found
+
+
+def _state(weights: Mapping[str, Tensor]) -> bytes | None:
+    """What changes when a weight is written to; None where nobody can tell.
+
+    torch counts writes, but not those through ``.data``: for these, some values of each tensor.
+    """
+    if any(weight.is_inference() for weight in weights.values()):
+        return None
+    digest = hashlib.sha256()
+    for name, weight in weights.items():
+        digest.update(f"{name} {weight.data_ptr()} {weight._version} {weight.dtype}".encode())
+        flat = weight.detach().reshape(-1)
+        sample = flat[:: max(1, len(flat) // _SAMPLES)].float().cpu()
+        digest.update(sample.numpy().tobytes())
+    return digest.digest()
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:

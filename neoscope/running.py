@@ -245,6 +245,12 @@ class Running(HookedRootModule):
                 del self._edit_groups[thread]
 
     @property
+    def is_edited(self) -> bool:
+        """Whether hooks or edits are in force, so that the model is not what its weights say."""
+        hooked = (site.hooked for site in self.hook_dict.values() if isinstance(site, Site))
+        return bool(self._edits) or any(hooked)
+
+    @property
     def _edits(self) -> list[Edit]:
         """The edits in force in this thread."""
         groups = self._edit_groups.get(threading.get_ident(), ())

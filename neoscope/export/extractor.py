@@ -24,7 +24,6 @@ from neoscope.export.spec import Feature, FeatureSpec
 from neoscope.export.weights import Weights, all_weights
 from neoscope.indices import whole
 from neoscope.packed import Packed
-from neoscope.run import Site
 from neoscope.sites import SiteRef, resolve
 from neoscope.unseen import unseen_ids, warn_of_unseen
 
@@ -151,7 +150,7 @@ class Extractor:
         """Whether batches are rectangles: for attention patterns, and for hooks and edits."""
         sites = (f.source for f in self.features)
         patterns = any(s.layered if isinstance(s, Derived) else "key" in s.kind.axes for s in sites)
-        return patterns or is_edited(self.model)
+        return patterns or self.model.is_edited
 
     def _tried(
         self,
@@ -272,12 +271,6 @@ class Extractor:
         strings = [[str(tokenizer.decode([i])) for i in row] for row in rows]
         numbers = [start + int(t) for t in texts]
         warn_of_unseen(tokenizer, rows, strings, numbers=numbers)
-
-
-def is_edited(model: HookedGPTNeo) -> bool:
-    """Whether hooks or edits are in force, so that the model is not what its weights say."""
-    hooked = (site.hooked for site in model.hook_dict.values() if isinstance(site, Site))
-    return bool(model._edits) or any(hooked)
 
 
 def _site_of(feature: Feature, config: NeoConfig) -> str | None:

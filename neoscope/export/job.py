@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from neoscope.errors import ArgumentError, ExportError, StoreError, nearest
 from neoscope.export.cutting import warn_of_cut
 from neoscope.export.engines import Engine, LocalEngine, Work
-from neoscope.export.extractor import Extractor, is_edited
+from neoscope.export.extractor import Extractor
 from neoscope.export.progress import Report, Reporting
 from neoscope.export.reading import Chunk, count_rows, read_chunks
 from neoscope.export.spec import FeatureSpec
@@ -119,7 +119,7 @@ def to_store(
     if on_error not in ON_ERROR:
         hint = nearest(on_error, ON_ERROR)
         raise ArgumentError(f"on_error={on_error!r} is unknown{hint}; known: {', '.join(ON_ERROR)}")
-    if is_edited(model):
+    if model.is_edited:
         raise ExportError(
             "the model has hooks or edits in force, and a store says which model made it; take "
             "them off, or use extract(), which returns arrays"

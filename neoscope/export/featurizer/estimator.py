@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from neoscope.errors import ArgumentError
-from neoscope.export.extractor import Extractor, is_edited
+from neoscope.export.extractor import Extractor
 from neoscope.export.featurizer.cache import CACHE, GRID_POOLS, compute
 from neoscope.export.featurizer.model import ModelSource, forget_models
 from neoscope.export.memory import row_error
@@ -139,7 +139,7 @@ class Featurizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scik
         check_is_fitted(self)
         texts = self._read(X, reset=False)
         extractor = self._extractor(self.source_, self.spec_)
-        known = self.cache and not is_edited(extractor.model)
+        known = self.cache and not extractor.model.is_edited
         cached_as = self.source_.fingerprint() if known else None
         return compute(extractor, texts, cached_as=cached_as, progress=self.progress)
 
