@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from neoscope import edits as edits
+    from neoscope import export as export
     from neoscope import organism as organism
+    from neoscope import patching as patching
+    from neoscope import store as store
     from neoscope.cache import ActivationCache as ActivationCache
     from neoscope.cache_size import estimate_nbytes as estimate_nbytes
     from neoscope.config import NeoConfig as NeoConfig
@@ -34,7 +37,7 @@ _HOMES = {
     "estimate_nbytes": "neoscope.cache_size",
     "load": "neoscope.loading",
 }
-_MODULES = ("contract", "edits", "organism")
+_MODULES = ("contract", "edits", "export", "organism", "patching", "store")
 
 __all__ = [
     "ActivationCache",
@@ -47,8 +50,11 @@ __all__ = [
     "contract",
     "edits",
     "estimate_nbytes",
+    "export",
     "load",
     "organism",
+    "patching",
+    "store",
 ]
 
 

@@ -21,8 +21,11 @@ NAMES = [
     "contract",
     "edits",
     "estimate_nbytes",
+    "export",
     "load",
     "organism",
+    "patching",
+    "store",
 ]
 
 
