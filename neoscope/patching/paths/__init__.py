@@ -1,0 +1,1 @@
+"""Path patching: what one part of the model tells another, and nothing else."""
