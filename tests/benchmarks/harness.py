@@ -50,6 +50,8 @@ class Contest:
     dtype: Literal["float32", "bfloat16"] = "float32"
     min_share: float | None = None
     """At least so much of the machine's matrix-product rate."""
+    folds: Mapping[str, float] = field(default_factory=dict)
+    """Of peers that do but an even part of the work: how many times that part the whole is."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Result:
     ratios: dict[str, float] = field(default_factory=dict)
     """Per peer: median over the rounds of its time over ours."""
     seconds: dict[str, list[float]] = field(default_factory=dict)
-    """Every time measured, ours under ``"neoscope"``."""
+    """Every time measured, ours under ``"neoscope"``; scaled up where only a part was run."""
     target: str = ""
     met: bool | None = None
     error: float | None = None
@@ -136,6 +138,7 @@ def measure(row: Contest | Figure, settings: Settings, rates: Mapping[str, float
         if not known["error"] <= row.tolerance:
             return Result(row.name, row.unit, None, **known)  # a wrong answer is not timed
         times = race({"neoscope": row.ours, **row.peers}, settings)
+    times = {name: [t * row.folds.get(name, 1) for t in some] for name, some in times.items()}
     ours = times["neoscope"]
     ratios = {
         name: statistics.median(t / o for t, o in zip(times[name], ours, strict=True))
