@@ -35,8 +35,11 @@ _KNOWN: weakref.WeakKeyDictionary[nn.Module, tuple[bytes, str]] = weakref.WeakKe
 _SAMPLES = 64
 
 
-def model_fingerprint(model: nn.Module, config: NeoConfig) -> str:
-    """Return the fingerprint of a model; hashed anew only when its weights may have changed.
+def remembered_fingerprint(model: nn.Module, config: NeoConfig) -> str:
+    """Return the fingerprint of a model; hashed anew only when its weights seem to have changed.
+
+    For the record of a quick measurement. What must never be taken for another model's, such as
+    stored features, is told apart by ``model.fingerprint()``, which reads every byte.
 
     Args:
         model: Every parameter counts.
@@ -56,7 +59,8 @@ def model_fingerprint(model: nn.Module, config: NeoConfig) -> str:
 def _state(weights: Mapping[str, Tensor]) -> bytes | None:
     """What changes when a weight is written to; None where nobody can tell.
 
-    torch counts writes, but not those through ``.data``: for these, some values of each tensor.
+    torch counts writes, but not those through ``.data``: for these, some values of each tensor
+    are compared, which misses a write to a few others.
     """
     if any(weight.is_inference() for weight in weights.values()):
         return None

@@ -24,7 +24,7 @@ from neoscope.device import read_device, read_dtype
 from neoscope.edit import Edit
 from neoscope.embedding import Embedding, PositionEmbedding, Unembedding
 from neoscope.errors import ArgumentError, TokenizationError, nearest
-from neoscope.fingerprint import model_fingerprint
+from neoscope.fingerprint import fingerprint
 from neoscope.inputs import (
     RETURN_TYPES,
     Input,
@@ -163,7 +163,7 @@ class HookedGPTNeo(TransformerLensFace, Running):
 
     def fingerprint(self) -> str:
         """Return a hash of config and weights: equal for equal models, whatever they are called."""
-        return model_fingerprint(self, self.config)
+        return fingerprint(self.config, dict(self.named_parameters()))
 
     # ---- running -----------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from neoscope.fingerprint import remembered_fingerprint
 from neoscope.patching.exact import Exact
 from neoscope.patching.grid import Grid
 from neoscope.patching.progress import Progress
@@ -86,7 +87,7 @@ def as_result(
         },
         ran=exact.ran.reshape(grid.shape),
         model=model.cfg.model_name,
-        fingerprint=model.fingerprint(),
+        fingerprint=remembered_fingerprint(model, model.config),
         clean_strings=prompts.clean_strings,
         corrupted_strings=prompts.corrupted_strings,
         seed=seed,
