@@ -23,7 +23,6 @@ from neoscope.patching.values import Recorded, run_kept
 if TYPE_CHECKING:
     from neoscope.model import HookedGPTNeo
 
-_SQUARE = ("pattern", "attn_scores")
 Hidden = Float[Tensor, "pairs P d_model"]
 BaseEdits = Callable[[slice], Sequence[Edit]]
 """From the rows of a batch of pairs to edits of the run that is patched."""

@@ -137,20 +137,31 @@ def measure(
         batches = Batches(
             model, prompts, plan, columns, direction, token_budget, base_edits=base_edits
         )
+        sides = dict(zip(("clean", "corrupted"), batches.unpatched(), strict=True))
         baselines = read_baselines(
-            model, wanted, prompts, columns, *batches.unpatched(), direction=direction
+            model, wanted, prompts, columns, *sides.values(), direction=direction
         )
-        return _Collected(batches, baselines, progress).run()
+        hidden = sides[prompts.base_name(direction)]
+        assert hidden is not None
+        return _Collected(batches, baselines, hidden, progress).run()
+
+
+Late = tuple[slice, NDArray[np.int64], Outcome]
+"""Rows of a batch of pairs, numbers of cells, where they ended; the batch itself is too large."""
 
 
 class _Collected:
     """Gathers what the walks bring home."""
 
     def __init__(
-        self, batches: Batches, baselines: Baselines, progress: bool | Callable[[Progress], None]
+        self,
+        batches: Batches,
+        baselines: Baselines,
+        hidden: Tensor,
+        progress: bool | Callable[[Progress], None],
     ) -> None:
         self.batches, self.baselines, self.metric = batches, baselines, baselines.metric
-        self.model = batches.model
+        self.model, self.hidden = batches.model, hidden
         side = batches.prompts.base_name(batches.direction)
         base = baselines.clean if side == "clean" else baselines.corrupted
         parts = baselines.clean_components if side == "clean" else baselines.corrupted_components
@@ -188,13 +199,13 @@ class _Collected:
 
     def _group(self, chunks: Sequence[NDArray[np.int64]]) -> None:
         """Measure some chunks of cells in all pairs."""
-        late: list[tuple[Batch, NDArray[np.int64], Outcome]] = []
+        late: list[Late] = []
         left = self.batches.n * len(chunks)
         for batch in self.batches.all():
             for numbers in chunks:
                 outcome = self._walk(batch, numbers)
                 if self.metric.joint:
-                    late.append((batch, numbers, outcome))
+                    late.append((batch.rows, numbers, outcome))
                 else:
                     self._read(batch, numbers, outcome)
                 left -= 1
@@ -202,11 +213,7 @@ class _Collected:
                     self._finish(np.concatenate(chunks), late)
                 self.report.tick(len(numbers) * batch.n_pairs)
 
-    def _finish(
-        self,
-        numbers: NDArray[np.int64],
-        late: Sequence[tuple[Batch, NDArray[np.int64], Outcome]],
-    ) -> None:
+    def _finish(self, numbers: NDArray[np.int64], late: Sequence[Late]) -> None:
         """Note that all pairs have these cells."""
         if late:
             self._read_together(numbers, late)
@@ -232,23 +239,18 @@ class _Collected:
         self.components[pairs[:, None], numbers[None]] = parts
         self.ran[numbers[np.unique(cell)]] = True
 
-    def _read_together(
-        self,
-        numbers: NDArray[np.int64],
-        late: Sequence[tuple[Batch, NDArray[np.int64], Outcome]],
-    ) -> None:
+    def _read_together(self, numbers: NDArray[np.int64], late: Sequence[Late]) -> None:
         """Read a metric that wants all pairs of a cell at once."""
-        batches = {id(batch): batch for batch, _, _ in late}
-        hidden = torch.cat([batch.base_hidden for batch in batches.values()])
+        hidden = self.hidden
         self.patched[:, numbers] = self.base[:, None]
         self.components[:, numbers] = self.parts[:, None]
         found: dict[int, list[tuple[NDArray[np.int64], Tensor]]] = {}
-        for batch, some, outcome in late:
-            cell, pair = np.divmod(outcome.row, batch.n_pairs)
+        for rows, some, outcome in late:
+            cell, pair = np.divmod(outcome.row, rows.stop - rows.start)
             for local in np.unique(cell).tolist():
                 at = np.flatnonzero(cell == local)
                 moved = outcome.hidden[torch.from_numpy(at).to(hidden.device)]
-                found.setdefault(int(some[local]), []).append((pair[at] + batch.rows.start, moved))
+                found.setdefault(int(some[local]), []).append((pair[at] + rows.start, moved))
         everyone = torch.arange(len(self.base), device=hidden.device)
         for number, parts in found.items():
             # The metric sees the pairs that did not move as the base run has them.

@@ -98,6 +98,25 @@ class Reduction:
         may: Touched = found.cpu().numpy() & self._real
         return may
 
+    def _moved(self, cells: Numbered, differs: Tensor, may: Touched) -> Touched:
+        """Which tokens each cell moves, [cells, pairs, pos].
+
+        In a window of layers a row's own value may have moved from the base run's already, so that
+        equal values move it too, but not left of what the values can change.
+        """
+        anything = differs.any(-1).cpu().numpy() & may
+        later: Touched = np.logical_or.accumulate(may, axis=1) & self._real
+
+        def where(cell: Cell) -> Touched:
+            if len(cell.layers) > 1:
+                return later
+            if cell.unit is None:
+                return anything
+            one: Touched = differs[..., cell.unit].cpu().numpy() & may
+            return one
+
+        return np.stack([self.touched(cell) & where(cell) for _, cell in cells])
+
     def _tokens(
         self, cells: Numbered, moved: Touched, value: Callable[[Tensor, Tensor, Tensor], Tensor]
     ) -> Tokens:
@@ -119,24 +138,7 @@ class Reduction:
             here, where = self.base.stream(0), "resid_pre"
         else:
             where = site
-        differs = here != there
-        any_differs = differs.any(-1).cpu().numpy() & may
-        # In a window of layers a row's own value may have moved from the base run's already, but
-        # not left of what the values can change.
-        later = np.logical_or.accumulate(may, axis=1) & self._real
-        moved = np.stack(
-            [
-                self.touched(cell)
-                & (
-                    later
-                    if len(cell.layers) > 1
-                    else any_differs
-                    if cell.unit is None
-                    else differs[..., cell.unit].cpu().numpy() & may
-                )
-                for _, cell in cells
-            ]
-        )
+        moved = self._moved(cells, here != there, may)
         units = [-1 if cell.unit is None else cell.unit for _, cell in cells]
 
         def value(cell: Tensor, pair: Tensor, column: Tensor) -> Tensor:
@@ -155,15 +157,7 @@ class Reduction:
         mlp = self.base.block(layer).mlp
         delta = mlp.act(there) - mlp.act(here) if site == "pre" else there - here
         may = self._may_differ(site, layer)
-        differs = here != there
-        every = differs.any(-1).cpu().numpy() & may
-        moved = np.stack(
-            [
-                self.touched(cell)
-                & (every if cell.unit is None else differs[..., cell.unit].cpu().numpy() & may)
-                for _, cell in cells
-            ]
-        )
+        moved = self._moved(cells, here != there, may)
         units = torch.tensor(
             [-1 if cell.unit is None else cell.unit for _, cell in cells], device=here.device
         )

@@ -213,9 +213,11 @@ class Walk:
     def _write(self, tokens: Tokens, asked: NDArray[np.bool_] | None = None) -> None:
         if not len(tokens):
             return
-        index = self.tails.flat(tokens.row, tokens.column)
-        if asked is not None:
-            index = (np.cumsum(asked) - 1)[index]
+        index = (
+            self.tails.flat(tokens.row, tokens.column)
+            if asked is None
+            else self._among(tokens, asked)
+        )
         at = on(self.base.device, index)
         self.stream = self.stream.index_copy(0, at, tokens.value.to(self.stream.dtype))
 

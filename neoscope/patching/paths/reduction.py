@@ -13,7 +13,7 @@ from torch import Tensor
 
 from neoscope.patching.base import Base
 from neoscope.patching.paths.senders import SenderWalk, layer_of
-from neoscope.patching.rows import Tokens, joined, on
+from neoscope.patching.rows import Tokens, on
 from neoscope.run import Run
 
 
@@ -88,18 +88,17 @@ class PathReduction:
 
     # ---- the three kinds of receivers ----------------------------------------------------------
 
-    def _heads(self, layer: int, wanted: Mapping[str, Sequence[int]]) -> dict[str, Tokens | None]:
+    def _heads(self, layer: int, wanted: Mapping[str, Sequence[int]]) -> dict[str, Tokens]:
         """Queries, keys and values of heads, computed from the stream that each reads."""
         streams = self.walk.before_attention(layer)
         base, block = self.base, self.base.block(layer)
         here = base.stream(layer)
         weights = {"q": block.attn.W_Q, "k": block.attn.W_K, "v": block.attn.W_V}
         read: dict[str, list[Tokens]] = {}
-        begin: list[Tokens] = []
         cells = sorted({i for some in wanted.values() for i in some})
         rows = self._moved(cells, streams)
-        normed = block.ln1(here[rows.pair, rows.column] + self._gain(streams, rows))
-        begin.append(Tokens(rows.row, rows.column_array, here[rows.pair, rows.column]))
+        here = here[rows.pair, rows.column]
+        normed = block.ln1(here + self._gain(streams, rows))
         for receiver, some in wanted.items():
             head, kind = int(receiver.partition(".h")[2].partition("<")[0]), receiver[-2]
             chosen = np.isin(rows.cell_array, np.array(some))
@@ -113,7 +112,8 @@ class PathReduction:
                     np.full(int(chosen.sum()), head, np.int64),
                 )
             )
-        return {"begin": joined(begin)} | {kind: _stacked(parts) for kind, parts in read.items()}
+        begin = Tokens(rows.row, rows.column_array, here)
+        return {"begin": begin} | {kind: _stacked(parts) for kind, parts in read.items()}
 
     def _mlp(self, layer: int, cells: Sequence[int]) -> Tokens | None:
         streams = self.walk.before_mlp(layer)
