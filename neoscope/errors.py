@@ -15,6 +15,7 @@
     ├── ExportError       input that cannot be exported, or an export that cannot go on
     ├── StoreError        a feature store that cannot be read, written or resumed
     ├── PatchingError     prompts, a metric or a cell that a patching experiment cannot take
+    ├── ProbeError        data, labels or features that no probe can be trained on or applied to
     └── MissingExtraError an optional part is not installed; the message says how to get it
 """
 
@@ -78,6 +79,10 @@ class StoreError(NeoscopeError, ValueError):
 
 class PatchingError(NeoscopeError, ValueError):
     """Prompts, a metric, a cell or a budget that a patching experiment cannot take."""
+
+
+class ProbeError(NeoscopeError, ValueError):
+    """Data, labels or features that a probe cannot be trained on, judged by or applied to."""
 
 
 class MissingExtraError(NeoscopeError, ImportError):
