@@ -1,0 +1,1 @@
+"""Solvers that fit many probes of one design matrix together, as products of matrices."""
