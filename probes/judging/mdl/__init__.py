@@ -1,0 +1,1 @@
+"""Minimum description length: how many bits the labels cost given the features."""

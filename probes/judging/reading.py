@@ -1,0 +1,214 @@
+"""What judging is given, read and checked: labels, predictions, probabilities and groups."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neoscope.errors import ProbeError, nearest
+from probes.columns import as_array
+
+Array = NDArray[Any]
+
+_SLACK = 1e-3
+"""How far from 1 the probabilities of a row may sum for rounding."""
+KINDS = ("binary", "multiclass", "multilabel", "regression")
+
+
+def read_kind(kind: str) -> str:
+    """Return a kind of label that is known.
+
+    Args:
+        kind: One of `KINDS`.
+
+    Raises:
+        ProbeError: It is none of them.
+    """
+    if kind not in KINDS:
+        raise ProbeError(f"kind={kind!r}; expected one of {', '.join(KINDS)}{nearest(kind, KINDS)}")
+    return kind
+
+
+def read_labels(y: Any, kind: str | None = None) -> tuple[Array, str]:
+    """Return labels as an array, and their kind.
+
+    Args:
+        y: [rows] labels or numbers, or [rows, labels] of 0 and 1, or [rows, outputs] of numbers.
+        kind: One of `KINDS`; None to go by the labels: a matrix of 0 and 1 is multilabel, numbers
+            that are not whole are regression, two distinct values are binary, more are multiclass.
+
+    Raises:
+        ProbeError: There is no row, a label is missing, or the labels are not of that kind.
+    """
+    y = np.asarray(y)
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim not in (1, 2) or len(y) == 0:
+        raise ProbeError(f"labels of shape {y.shape}; expected [rows] or [rows, labels], not empty")
+    if y.dtype.kind == "f" and not np.isfinite(y).all():
+        row = int(np.argmax(~np.isfinite(y).reshape(len(y), -1).all(1)))
+        raise ProbeError(f"label {y[row]} in row {row}; expected no NaN and no infinity")
+    kind = _guess(y) if kind is None else read_kind(kind)
+    if kind == "multilabel" and (y.ndim != 2 or not np.isin(y, (0, 1)).all()):
+        raise ProbeError(
+            f"multilabel labels of shape {y.shape} and type {y.dtype}; expected [rows, labels] "
+            "of 0 and 1"
+        )
+    if kind in ("binary", "multiclass") and y.ndim != 1:
+        raise ProbeError(f"{kind} labels of shape {y.shape}; expected one label a row")
+    if kind == "regression":
+        if y.dtype.kind not in "iufb":
+            raise ProbeError(f"labels of type {y.dtype}; expected numbers for regression")
+        y = y.astype(np.float64)
+    return y, kind
+
+
+def _guess(y: Array) -> str:
+    if y.ndim == 2:
+        numbers = y.dtype.kind in "iufb"
+        return "multilabel" if numbers and np.isin(y, (0, 1)).all() else "regression"
+    if y.dtype.kind == "f" and (y != np.round(y)).any():
+        return "regression"
+    return "binary" if len(distinct(y)) <= 2 else "multiclass"
+
+
+def distinct(y: Array) -> Array:
+    """Return the sorted distinct labels.
+
+    Args:
+        y: [rows].
+
+    Raises:
+        ProbeError: The labels cannot be sorted, such as strings mixed with None.
+    """
+    try:
+        return np.unique(y)
+    except TypeError:
+        types = sorted({type(label).__name__ for label in y.tolist()})
+        raise ProbeError(f"labels of several types ({', '.join(types)}); expected one") from None
+
+
+def read_groups(groups: Any, n_rows: int) -> tuple[NDArray[np.int64], int]:
+    """Return group codes from 0 on, and how many groups there are.
+
+    Args:
+        groups: [rows] of anything that sorts; None makes each row a group of its own.
+        n_rows: How many rows there are.
+
+    Raises:
+        ProbeError: Groups and rows differ in number.
+    """
+    if groups is None:
+        return np.arange(n_rows, dtype=np.int64), n_rows
+    groups = np.asarray(groups)
+    if groups.shape != (n_rows,):
+        raise ProbeError(f"groups of shape {groups.shape} for {n_rows} rows; expected one a row")
+    names, codes = np.unique(groups, return_inverse=True)
+    return codes.astype(np.int64), len(names)
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What was true and what a probe said, checked, with classes as codes."""
+
+    kind: str
+    true: Array
+    """[rows] codes of `classes`; 0 and 1 [rows, labels]; numbers [rows, outputs]."""
+    predicted: Array
+    """Like ``true``."""
+    classes: Array
+    """All classes that occur anywhere, sorted; empty for regression."""
+    proba: Array | None
+    """[rows, columns] probabilities."""
+    columns: NDArray[np.int64]
+    """Which class each column of ``proba`` is: a code."""
+
+    @property
+    def n_rows(self) -> int:
+        """How many rows there are."""
+        return len(self.true)
+
+
+def read_outcome(
+    y: Any, predicted: Any, proba: Any = None, classes: Any = None, kind: str | None = None
+) -> Outcome:
+    """Check what a probe is judged by, and turn labels into codes.
+
+    Args:
+        y: What is true, see `read_labels`.
+        predicted: What the probe said, of the same shape.
+        proba: [rows, classes] probabilities (of two classes also [rows] of the second), or None.
+        classes: [classes] what the columns of ``proba`` are, ``probe.classes_``; the sorted labels
+            of ``y`` if None.
+        kind: See `read_labels`.
+
+    Raises:
+        ProbeError: Shapes do not fit, a prediction or a probability is not a number, or
+            probabilities are not from 0 to 1 or, of one label a row, do not sum to 1.
+    """
+    y, kind = read_labels(y, kind)
+    said = np.asarray(predicted)
+    if said.ndim == 2 and said.shape[1] == 1 and y.ndim == 1:
+        said = said[:, 0]
+    if said.shape != y.shape:
+        raise ProbeError(f"predictions of shape {said.shape} for labels of shape {y.shape}")
+    nothing = np.zeros(0, np.int64)
+    if kind == "regression":
+        said = said.astype(np.float64)
+        _finite("prediction", said)
+        rows = len(y)
+        return Outcome(kind, y.reshape(rows, -1), said.reshape(rows, -1), nothing, None, nothing)
+    if kind == "multilabel":
+        columns = np.arange(y.shape[1])
+        p = None if proba is None else _read_proba(proba, len(y), len(columns), sums=False)
+        return Outcome(kind, y.astype(np.int64), said.astype(np.int64), columns, p, columns)
+    known = distinct(y) if classes is None else np.asarray(classes)
+    everything = distinct(np.concatenate([distinct(y), distinct(said), known]))
+    true, guess, columns = (np.searchsorted(everything, part) for part in (y, said, known))
+    p = None if proba is None else _read_proba(proba, len(y), len(known), sums=True)
+    return Outcome(kind, true, guess, everything, p, columns)
+
+
+def _read_proba(proba: Any, rows: int, columns: int, *, sums: bool) -> Array:
+    p = as_array(proba)
+    if p.dtype.kind not in "biuf":
+        raise ProbeError(f"probabilities of type {p.dtype}; expected numbers")
+    if p.ndim == 1 and columns == 2:
+        # The range is checked before there are two of it, so that what was given is named.
+        _possible(p[:, None], sums=False)
+        p = np.stack([1 - p, p], 1)
+    if p.shape != (rows, columns):
+        raise ProbeError(
+            f"probabilities of shape {p.shape}; expected {(rows, columns)}, a column for each "
+            "class: say in `classes` what the columns are"
+        )
+    _finite("probability", p)
+    _possible(p, sums=sums)
+    return p
+
+
+def _possible(p: Array, *, sums: bool) -> None:
+    """Check that probabilities are from 0 to 1 and, of one label a row, that rows sum to 1."""
+    # Half precision is off by as much.
+    slack = _SLACK if p.dtype != np.float16 else 0.03
+    wrong: Array = (p < -slack) | (p > 1 + slack)
+    if wrong.any():
+        row = int(wrong.any(1).argmax())
+        value = float(p[row][wrong[row]][0])
+        raise ProbeError(f"the probability of row {row} is {value:.4g}; expected 0 to 1")
+    total = p.sum(1, dtype=np.float64)
+    off: Array = np.abs(total - 1)
+    if sums and off.max(initial=0) > slack:
+        row = int(np.argmax(off > slack))
+        raise ProbeError(
+            f"the probabilities of row {row} sum to {total[row]:.4g}; expected 1 over all classes"
+        )
+
+
+def _finite(what: str, values: Array) -> None:
+    fine = np.isfinite(values).reshape(len(values), -1).all(1)
+    if not fine.all():
+        raise ProbeError(f"the {what} of row {int(np.argmin(fine))} is not a finite number")
