@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from neoscope import organism as organism
     from neoscope import patching as patching
     from neoscope import store as store
+    from neoscope import views as views
     from neoscope.cache import ActivationCache as ActivationCache
     from neoscope.cache_size import estimate_nbytes as estimate_nbytes
     from neoscope.config import NeoConfig as NeoConfig
@@ -37,7 +38,7 @@ _HOMES = {
     "estimate_nbytes": "neoscope.cache_size",
     "load": "neoscope.loading",
 }
-_MODULES = ("contract", "edits", "export", "organism", "patching", "store")
+_MODULES = ("contract", "edits", "export", "organism", "patching", "store", "views")
 
 __all__ = [
     "ActivationCache",
@@ -55,6 +56,7 @@ __all__ = [
     "organism",
     "patching",
     "store",
+    "views",
 ]
 
 

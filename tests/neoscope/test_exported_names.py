@@ -26,6 +26,7 @@ NAMES = [
     "organism",
     "patching",
     "store",
+    "views",
 ]
 
 
