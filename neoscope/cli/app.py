@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from neoscope import __version__
-from neoscope.cli import cache, export, info, organism, patch, verify
+from neoscope.cli import cache, export, info, organism, patch, probe, verify
 from neoscope.cli.export_words import in_options
 from neoscope.errors import NeoscopeError
 from neoscope.unseen import UnseenWordWarning
@@ -120,6 +120,7 @@ app.command("export")(export.export)
 app.command("patch")(patch.patch)
 app.command("verify")(verify.verify)
 app.add_typer(organism.app, name="organism")
+app.add_typer(probe.app, name="probe")
 
 
 def main() -> None:
