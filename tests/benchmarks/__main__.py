@@ -40,6 +40,7 @@ def arguments(argv: list[str] | None, names: list[str]) -> argparse.Namespace:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--corpus", type=Path, help="a .csv file of texts, for rows that read text")
     parser.add_argument("--tokenizer", type=Path, help="a folder with GPT-2's vocabulary, for them")
+    parser.add_argument("--treebank", type=Path, help="a CoNLL-U file, for the row that reads one")
     parser.add_argument("--only", default="", help="rows whose name contains this")
     parser.add_argument("--json", type=Path, help="write everything measured to this file")
     args = parser.parse_args(argv)
@@ -52,7 +53,13 @@ def run(benchmark: ModuleType, args: argparse.Namespace, console: Console) -> in
     """Run one benchmark; return 1 if an answer was wrong, however fast."""
     torch.set_num_threads(args.threads)
     settings = Settings(
-        args.repeats, args.threads, args.quick, args.device, args.corpus, args.tokenizer
+        args.repeats,
+        args.threads,
+        args.quick,
+        args.device,
+        args.corpus,
+        args.tokenizer,
+        args.treebank,
     )
     rates = machine.matrix_rates(settings)
     about = {**machine.describe(settings), "matrix_rates": rates, "quick": args.quick}

@@ -27,6 +27,8 @@ class Settings:
     """A .csv file of texts for the benchmarks that read text; None for texts made here."""
     tokenizer: Path | None = None
     """A folder with the tokenizer's files for them; None for the bundled organism's."""
+    treebank: Path | None = None
+    """A CoNLL-U file for the row that reads one; None for the organism's language."""
 
 
 @dataclass(frozen=True)
