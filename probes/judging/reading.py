@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neoscope.errors import ProbeError, nearest
+from probes import labels
 from probes.columns import as_array
+from probes.labels import KINDS
 
 Array = NDArray[Any]
 
 _SLACK = 1e-3
 """How far from 1 the probabilities of a row may sum for rounding."""
-KINDS = ("binary", "multiclass", "multilabel", "regression")
 
 
 def read_kind(kind: str) -> str:
@@ -99,14 +100,9 @@ def read_groups(groups: Any, n_rows: int) -> tuple[NDArray[np.int64], int]:
         n_rows: How many rows there are.
 
     Raises:
-        ProbeError: Groups and rows differ in number.
+        ProbeError: Groups and rows differ in number, or a group is missing.
     """
-    if groups is None:
-        return np.arange(n_rows, dtype=np.int64), n_rows
-    groups = np.asarray(groups)
-    if groups.shape != (n_rows,):
-        raise ProbeError(f"groups of shape {groups.shape} for {n_rows} rows; expected one a row")
-    names, codes = np.unique(groups, return_inverse=True)
+    codes, names = labels.read_groups(groups, n_rows)
     return codes.astype(np.int64), len(names)
 
 

@@ -100,20 +100,25 @@ class LogisticFolds:
             penalty: 1 / C of each problem.
             tol: A problem has converged when the Newton decrement says that the objective is within
                 this part of its minimum.
-            max_iter: Newton steps before a problem counts as not converged.
+            max_iter: Newton steps before a problem counts as not converged; steps on the way to
+                it from stronger penalties are not among them.
             exact: Go on in float64 from where float32 came to, for problems so conditioned that
                 float32 leaves coefficients uncertain.
         """
         if self.apart:
             return self._solve_apart(fold, penalty, tol, max_iter, exact)
-        single = self.X.dtype == torch.float32
-        found = self._run(fold, penalty, max(tol, _ROUGH) if single else tol, max_iter)
+        found = self._run(fold, penalty, max(tol, _ROUGH) if self.single else tol, max_iter)
         hard = self._hard(fold, penalty).nonzero()[:, 0]
-        if exact and single and tol < _ROUGH and len(hard):
+        if exact and self.single and tol < _ROUGH and len(hard):
             newton = self._newton(self._design(self.X.double()), fold[hard], penalty[hard])
             found = found.replaced(hard, newton.run(tol, max_iter, start=found.taken(hard)))
         self._remember(found, fold, penalty)
         return self._in_own_units(found, fold)
+
+    @property
+    def single(self) -> bool:
+        """Whether products are computed in float32."""
+        return self.X.dtype == torch.float32
 
     def _run(self, fold: Tensor, penalty: Tensor, tol: float, max_iter: int) -> Found:
         """Solve directly; come at what resists from stronger penalties.

@@ -39,11 +39,6 @@ class Selected:
     curve: tuple[tuple[float, float], ...] = ()
     """Each strength with its mean score."""
 
-    @property
-    def n_tried(self) -> int:
-        """How many strengths were compared."""
-        return max(1, len(self.curve))
-
 
 def strengths_of(probe: Any, given: Sequence[float] | None = None) -> tuple[float, ...]:
     """Return the strengths that a sweep tries: those given, or the probe's own; () for none."""

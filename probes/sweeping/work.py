@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import neoscope
@@ -19,6 +21,8 @@ from probes.sweeping.judged import Asked, Judged, Parts, judge
 from probes.sweeping.kept import Kept, check_keepable, digest_of, plan_of
 from probes.sweeping.parting import untested_classes
 from probes.sweeping.result import PlaceResult, Scored, SweepResult
+
+_EMBEDDINGS = Place("baseline embeddings")
 
 
 class Sweep:
@@ -85,10 +89,9 @@ class Sweep:
         complete = True
         try:
             with Bar(self.progress, len(self.data.places), "place") as bar:
-                twin = self._twin()
                 compared = self._compared() if self.baselines else {}
                 for place in self.data.places:
-                    one, probe = bar.after(self._place(place, twin))
+                    one, probe = bar.after(self._place(place))
                     found.append(one)
                     fitted[place] = probe
         except KeyboardInterrupt:
@@ -114,21 +117,32 @@ class Sweep:
             complete,
         )
 
-    def _place(self, place: Place, twin: ProbeData | None) -> tuple[PlaceResult, Any]:
-        data, X = self.data, self.data.matrix(place)
-        features = "" if self.kept is None else digest_of(X)
-        if self.kept is not None and (before := self.kept.read(place, features)) is not None:
-            return before
+    def _place(self, place: Place) -> tuple[PlaceResult, Any]:
+        return self._once(place, self.data.matrix(place), self._judged)
+
+    def _once(
+        self, place: Place, X: Any, judged: Callable[[Place, Any], tuple[PlaceResult, Any]]
+    ) -> tuple[PlaceResult, Any]:
+        """Return what is kept of a place; judge and keep it where nothing is."""
+        if self.kept is None:
+            return judged(place, X)
+        features = digest_of(X)
+        found = self.kept.read(place, features)
+        if found is None:
+            found = judged(place, X)
+            self.kept.write(*found, features)
+        return found
+
+    def _judged(self, place: Place, X: Any) -> tuple[PlaceResult, Any]:
+        data = self.data
         task = self._judge(X, data.y, kept=True)
         control, chosen = self._controlled(X, task)
         code = code_of(task, X, data, self.asked) if self.mdl else None
         random = None
-        if twin is not None:
-            random = _scored(self._judge(twin.matrix(place), data.y))
+        if self._twin is not None:
+            random = _scored(self._judge(self._twin.matrix(place), data.y))
         one = PlaceResult(place, _scored(task), control, chosen, code, random)
         task.probe.card_ = self._card(one)
-        if self.kept is not None:
-            self.kept.write(one, task.probe, features)
         return one, task.probe
 
     def _judge(self, X: Any, y: Any, *, kept: bool = False) -> Judged:
@@ -180,24 +194,30 @@ class Sweep:
                 return "a fold's control labels are all the same: there are too few types"
         return None
 
+    @cached_property
     def _twin(self) -> ProbeData | None:
+        """The random twin's data, read when a place first asks for them."""
         if not self.baselines:
             return None
         twin = self.data.baseline("random-init", seed=self.asked.seed)
-        if twin is None:
-            self.notes["random-init"] = (
-                "no random twin: the data do not know the model; read them with it to compare"
-            )
         return twin if isinstance(twin, ProbeData) else None
 
     def _compared(self) -> dict[str, Scored]:
         found = {"majority": self._majority()}
+        if self.data.remake is None or self.data.model is None:
+            self.notes["random-init"] = (
+                "no random twin: the data do not know the model; read them with it to compare"
+            )
         embeddings = self.data.baseline("embeddings")
         if embeddings is None or isinstance(embeddings, ProbeData):
             self.notes["embeddings"] = "no bag of embeddings: the data hold none"
         else:
-            found["embeddings"] = _scored(self._judge(embeddings, self.data.y))
+            found["embeddings"] = self._once(_EMBEDDINGS, embeddings, self._alone)[0].task
         return found
+
+    def _alone(self, place: Place, X: Any) -> tuple[PlaceResult, Any]:
+        judged = self._judge(X, self.data.y)
+        return PlaceResult(place, _scored(judged)), judged.probe
 
     def _majority(self) -> Scored:
         found = majority(

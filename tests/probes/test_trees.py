@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.sparse.csgraph import shortest_path
 
 from neoscope.errors import ProbeError
-from probes.trees import root_paths, tree_depths, tree_distances, tree_edges
+from probes.trees import root_paths, stacked_root_paths, tree_depths, tree_distances, tree_edges
 
 
 @st.composite
@@ -65,8 +65,6 @@ def test_what_is_no_tree_is_refused(heads: list[int], said: str) -> None:
 
 
 def test_stacked_paths_are_those_of_each_sentence() -> None:
-    from probes.trees import root_paths, stacked_root_paths
-
     sentences = [[2, 0, 2], [0], [0, 1, 2, 3]]
     stacked = stacked_root_paths(sentences)
     start = 0

@@ -400,3 +400,21 @@ def test_probes_that_cannot_do_what_is_asked_are_refused() -> None:
         probes.sweep(data, LinearSVC(), mdl=True)
     with pytest.raises(ProbeError, match="metric='log_loss' needs probabilities"):
         probes.sweep(data, LinearSVC(), metric="log_loss")
+
+
+def test_what_was_finished_is_never_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sentences = organism.sentences("agreement", 60, seed=3)
+    texts, labels = [one.prompt for one in sentences], [one.answer for one in sentences]
+    data = probes.ProbeData.from_texts(
+        ns.load("organism"), texts, labels, pool="last", layers=[0, 3]
+    )
+    options: dict[str, Any] = {"n_bootstrap": 5, "cv": 2, "folder": tmp_path / "sweep"}
+    first = probes.sweep(data, **options)
+    assert set(first.baselines) == {"majority", "embeddings"}
+    monkeypatch.setattr(work, "judge", None)
+    monkeypatch.setattr(type(data.model), "from_config", None)  # the random twin
+    again = probes.sweep(data, **options)
+    assert again.to_dataframe().equals(first.to_dataframe())
+    assert again.notes == first.notes
