@@ -34,6 +34,9 @@ def fused_attention(
     """
     if isinstance(visibility, Packed):
         return _packed_attention(q, k, v, visibility, window)
+    own = visibility.attend(q, k, v, window)
+    if own is not None:
+        return own
     n_query, n_key, n_past = visibility.n_query, visibility.n_key, visibility.n_past
     if window is not None and window >= n_key:
         window = None
@@ -189,5 +192,12 @@ class Attention(nn.Module):
         scores = mask(scores) if torch.is_grad_enabled() else scores.masked_fill_(~seen, -torch.inf)
         # Whatever is written there, no query sees the future, padding, or beyond its window.
         scores = run.tap(self.hook_attn_scores, scores, guard=mask)
-        pattern = run.tap(self.hook_pattern, scores.softmax(-1).to(v.dtype))
-        return pattern @ v
+        padding = visibility.padding_keys()
+
+        def unpadded(pattern: Tensor) -> Tensor:
+            return pattern if padding is None else pattern.masked_fill(padding, 0.0)
+
+        # A pattern may be written at will, also ahead; but padding is no token of the text.
+        pattern = run.tap(self.hook_pattern, scores.softmax(-1).to(v.dtype), guard=unpadded)
+        # A gradient, too, says that nothing written there would matter.
+        return (unpadded(pattern) if torch.is_grad_enabled() else pattern) @ v

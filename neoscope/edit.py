@@ -69,6 +69,9 @@ class Edit:
     """Positions on the key axis of scores and patterns."""
     unit: Index = None
     """Indices of the last axis: neurons of ``post``, dimensions of the stream."""
+    by_position: bool = False
+    """Whether what it does at a position depends on nothing but that position's own value, so that
+    generation may keep what it made in a KV cache. False is always right, only slower."""
 
     def __repr__(self) -> str:
         """Return the call that makes it, as far as it can be shown."""

@@ -35,7 +35,13 @@ __all__ = [
 
 
 def _edit(
-    label: str, site: str, layer: Index, change: Callable[[Here], Tensor], where: dict[str, Any]
+    label: str,
+    site: str,
+    layer: Index,
+    change: Callable[[Here], Tensor],
+    where: dict[str, Any],
+    *,
+    by_position: bool = False,
 ) -> Edit:
     unknown = set(where) - {"head", "positions", "keys", "unit"}
     if unknown:
@@ -43,7 +49,12 @@ def _edit(
             f"{label}({site!r}) does not take {', '.join(sorted(unknown))}; it takes site, layer, "
             "head, positions, keys and unit beside its own arguments"
         )
-    return _replace(Edit(site, layer, change, label), **where)
+    return _replace(Edit(site, layer, change, label, by_position=by_position), **where)
+
+
+def _plain(value: object) -> bool:
+    """Whether it is a number or one vector, the same wherever it is put."""
+    return value.ndim <= 1 if isinstance(value, Tensor) else isinstance(value, int | float)
 
 
 def transform(
@@ -88,17 +99,33 @@ def replace(
     """
     if value is None:
         raise EditError(f"replace({site!r}, layer={layer!r}) needs a value")
-    return _edit("replace", site, layer, lambda here: here.fit(value, "replace"), where)
+    return _edit(
+        "replace",
+        site,
+        layer,
+        lambda here: here.fit(value, "replace"),
+        where,
+        by_position=_plain(value),
+    )
 
 
 def add(site: str, layer: Index = None, value: Tensor | float = 0.0, **where: Any) -> Edit:
     """Add ``value``, a number or a tensor as for :func:`replace`."""
-    return _edit("add", site, layer, lambda here: here.part + here.fit(value, "add"), where)
+    return _edit(
+        "add",
+        site,
+        layer,
+        lambda here: here.part + here.fit(value, "add"),
+        where,
+        by_position=_plain(value),
+    )
 
 
 def scale(site: str, layer: Index = None, factor: float = 1.0, **where: Any) -> Edit:
     """Multiply by ``factor``."""
-    return _edit("scale", site, layer, lambda here: here.part * factor, where)
+    return _edit(
+        "scale", site, layer, lambda here: here.part * factor, where, by_position=_plain(factor)
+    )
 
 
 def ablate(site: str, layer: Index = None, head: Index = None, **where: Any) -> Edit:
@@ -108,8 +135,9 @@ def ablate(site: str, layer: Index = None, head: Index = None, **where: Any) -> 
         >>> ablate("z", layer=2, head=1)
         ablate('z', layer=2, head=1)
     """
+    where = where | {"head": head}
     return _edit(
-        "ablate", site, layer, lambda here: torch.zeros_like(here.part), where | {"head": head}
+        "ablate", site, layer, lambda here: torch.zeros_like(here.part), where, by_position=True
     )
 
 
@@ -131,7 +159,14 @@ def steer(
     if vector is None:
         raise EditError(f"steer({site!r}, layer={layer!r}) needs a vector")
     step = torch.as_tensor(vector) * scale
-    return _edit("steer", site, layer, lambda here: here.part + here.fit(step, "steer"), where)
+    return _edit(
+        "steer",
+        site,
+        layer,
+        lambda here: here.part + here.fit(step, "steer"),
+        where,
+        by_position=_plain(step),
+    )
 
 
 def mean_ablate(

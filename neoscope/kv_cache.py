@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from neoscope.errors import TokenizationError
@@ -25,9 +25,15 @@ class KVCache:
         (torch.Size([1, 1, 10]), 4)
     """
 
-    def __init__(self) -> None:
-        """Begin empty."""
+    def __init__(self, capacity: int = 16) -> None:
+        """Begin empty.
+
+        Args:
+            capacity: Tokens that the first buffers hold at least; who knows how long the text will
+                be saves their growing.
+        """
         self.length = 0
+        self._capacity = capacity
         self.mask: Bool[Tensor, "batch key"] | None = None
         """True where a cached token is real; None when all are."""
         self._keys: list[Tensor] = []
@@ -66,7 +72,7 @@ class KVCache:
             return self._append_with_grad(layer, key, value)
         end = self.length + key.shape[2]
         for buffers, new in ((self._keys, key), (self._values, value)):
-            self._begin(buffers, layer, new, max(end, 16))
+            self._begin(buffers, layer, new, max(end, self._capacity))
             old = buffers[layer]
             # A buffer of inference_mode cannot be written to outside of it.
             frozen = old.is_inference() and not torch.is_inference_mode_enabled()
@@ -91,6 +97,20 @@ class KVCache:
             buffers[layer] = torch.cat([buffers[layer][:, :, : self.length], new], dim=2)
             out.append(buffers[layer])
         return out[0], out[1]
+
+    def pick(self, rows: Int[Tensor, " row"]) -> None:
+        """Keep these rows, in this order; a row may come several times, as in a beam search."""
+        for buffers in (self._keys, self._values):
+            for layer, old in enumerate(buffers):
+                kept = old.new_empty((len(rows), *old.shape[1:]))
+                kept[:, :, : self.length] = old[:, :, : self.length][rows]
+                buffers[layer] = kept
+        self.mask = None if self.mask is None else self.mask[rows]
+
+    def layer(self, index: int) -> tuple[All, All]:
+        """Return one layer's keys and values of all tokens so far."""
+        length = self.length
+        return self._keys[index][:, :, :length], self._values[index][:, :, :length]
 
     def advance(self, n_query: int, mask: Bool[Tensor, "batch key"] | None) -> None:
         """Count the new tokens as seen, once every layer has appended them."""

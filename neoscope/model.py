@@ -25,6 +25,7 @@ from neoscope.edit import Edit
 from neoscope.embedding import Embedding, PositionEmbedding, Unembedding
 from neoscope.errors import ArgumentError, TokenizationError, nearest
 from neoscope.fingerprint import fingerprint
+from neoscope.generate.generating import Generating
 from neoscope.inputs import (
     RETURN_TYPES,
     Input,
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-class HookedGPTNeo(TransformerLensFace, Running):
+class HookedGPTNeo(TransformerLensFace, Generating, Running):
     """A GPT-Neo whose every site can be read, written and differentiated.
 
     Build one with :meth:`from_pretrained` or :meth:`from_config`. It starts in ``eval()`` and has
@@ -181,7 +182,7 @@ class HookedGPTNeo(TransformerLensFace, Running):
         prepend_bos: bool = False,
         padding_side: Literal["left", "right"] = "right",
         truncate: bool = False,
-        edits: Sequence[Edit] = (),
+        edits: Edit | Sequence[Edit] = (),
         _record: Watcher | None = None,
         _visibility: Visibility | None = None,
     ) -> Any:
@@ -204,7 +205,7 @@ class HookedGPTNeo(TransformerLensFace, Running):
             prepend_bos: For text: put the beginning-of-text token first.
             padding_side: For texts of unequal length.
             truncate: For text: cut at the context length instead of refusing.
-            edits: Edits of this run, after those of an enclosing :meth:`edits`.
+            edits: One or several, of this run alone, after those of an enclosing :meth:`edits`.
             _record: Internal; see :meth:`run_with_cache`.
             _visibility: Internal: who sees whom in a packed batch.
 
@@ -266,10 +267,8 @@ class HookedGPTNeo(TransformerLensFace, Running):
         loss_per_token: bool,
         mask: Tensor | None,
     ) -> Any:
-        if return_type == "hidden":
-            return hidden
-        if return_type is None:
-            return None
+        if return_type is None or return_type == "hidden":
+            return hidden if return_type else None
         logits = self.unembed(hidden)
         if return_type == "logits":
             return logits

@@ -182,8 +182,9 @@ class Running(HookedRootModule):
             )
         return Span(*found)
 
-    def _compiled(self, edits: Sequence[Edit], span: Span) -> dict[str, list[EditFunction]]:
+    def _compiled(self, edits: Edit | Sequence[Edit], span: Span) -> dict[str, list[EditFunction]]:
         on = self._switches_on()
+        edits = [edits] if isinstance(edits, Edit) else edits
         compiled = compile_edits([*self._edits, *edits], self.config, on)
         if compiled and span != Span():
             for ref in all_sites(self.config, on):
@@ -223,7 +224,6 @@ class Running(HookedRootModule):
             SiteError: An edit's site, layer, head or position does not exist.
             EditError: An edit's value does not fit its site.
         """
-        edits = [edits] if isinstance(edits, Edit) else edits
         return self(input, attention_mask, edits=edits, **options)
 
     @contextlib.contextmanager

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from neoscope.errors import TokenizationError
 from neoscope.tokens import Side, Tokens
-from neoscope.unseen import unseen_ids, warn_of_unseen
+from neoscope.unseen import unseen_ids, warn_of_unknown, warn_of_unseen
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -28,7 +28,7 @@ def tokenize(
     """Tokenize texts into one padded batch.
 
     Warns with ``UnseenWordWarning`` of words that the model's training never showed, where the
-    tokenizer's files say which tokens those are.
+    tokenizer's files say which tokens those are, and of words that it reads as unknown.
 
     Args:
         tokenizer: A transformers tokenizer.
@@ -57,18 +57,18 @@ def tokenize(
         if not ids and bos is None:
             raise TokenizationError(
                 f"text {row} is empty: {texts[row]!r} gives no tokens; write something, or begin "
-                "it with the beginning-of-text token: prepend_bos=True (--prepend-bos)"
+                "it with the beginning-of-text token: prepend_bos=True"
             )
         if cut[row] and not truncate:
             raise TokenizationError(
                 f"text {row} ({_excerpt(texts[row])}) has {len(ids) + (bos is not None)} tokens, "
-                f"but the model's context is {n_ctx}; truncate=True (--truncate) keeps the first "
-                f"{n_ctx}"
+                f"but the model's context is {n_ctx}; truncate=True keeps the first {n_ctx}"
             )
     rows = [ids[:room] for ids in rows]
     strings = [_strings(tokenizer, ids) for ids in rows]
     spans = [span[:room] for span in spans]
     warn_of_unseen(tokenizer, rows, strings)
+    warn_of_unknown(tokenizer, texts, rows)
     if bos is not None:
         name, index = bos
         rows = [[index, *ids] for ids in rows]
@@ -123,7 +123,7 @@ def _strings(tokenizer: PreTrainedTokenizerBase, ids: list[int]) -> list[str]:
 def _bos(tokenizer: PreTrainedTokenizerBase) -> tuple[str, int]:
     if tokenizer.bos_token is None or tokenizer.bos_token_id is None:
         raise TokenizationError(
-            "prepend_bos=True (--prepend-bos), but the tokenizer has no beginning-of-text token"
+            "prepend_bos=True, but the tokenizer has no beginning-of-text token"
         )
     return str(tokenizer.bos_token), int(tokenizer.bos_token_id)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ _BETWEEN = ("neoscope", "torch", "jaxtyping", "beartype")
 
 
 class UnseenWordWarning(UserWarning):
-    """A text has words that the model's training never showed."""
+    """A text has words that the model's training never showed, or its tokenizer does not know."""
 
 
 def statement(ids: Iterable[int]) -> dict[str, Any]:
@@ -87,27 +87,78 @@ def warn_of_unseen(
     unseen = unseen_ids(tokenizer)
     if not unseen:
         return
+    words = [
+        {str(tokenizer.decode(run)): len(run) for run in _runs(ids, parts, unseen)}
+        for ids, parts in zip(rows, strings, strict=True)
+    ]
+    _warn(words, numbers, lambda n: f"piece by piece ({n} tokens), which training never showed")
+
+
+def warn_of_unknown(
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str | None],
+    rows: Sequence[Sequence[int]],
+    *,
+    numbers: Sequence[int] | None = None,
+) -> bool:
+    """Warn once of words that a tokenizer reads as the one token that stands for the unknown.
+
+    GPT-2's tokenizer has none: it knows every byte. Which words they are, fast tokenizers tell.
+
+    Args:
+        tokenizer: Any.
+        texts: What was read; None where nothing was.
+        rows: Token ids of each, without what was put before.
+        numbers: What each text is called; None to count from 0.
+
+    Returns:
+        Whether there were any.
+    """
+    unknown, name = tokenizer.unk_token_id, tokenizer.unk_token
+    if unknown is None or not getattr(tokenizer, "is_fast", False):
+        return False
+    words: list[dict[str, int]] = [{} for _ in texts]
+    for found, text, ids in zip(words, texts, rows, strict=True):
+        # The token may be written out, as <|endoftext|> is.
+        if text is None or ids.count(unknown) <= text.count(str(name)):
+            continue
+        read = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        spans = zip(ids, read["offset_mapping"], strict=False)
+        parts = [text[start:stop].strip() for i, (start, stop) in spans if i == unknown]
+        found |= {part: 1 for part in parts if part != name}
+    return _warn(words, numbers, lambda _: f"as {name!r}")
+
+
+def _warn(
+    texts: Sequence[Mapping[str, int]], numbers: Sequence[int] | None, how: Callable[[int], str]
+) -> bool:
+    """Warn of words, if there are any.
+
+    Args:
+        texts: The words of each, and of how many tokens they are.
+        numbers: What each text is called; None to count from 0.
+        how: How they are read, from the number of their tokens.
+    """
     named: list[str] = []
     found: dict[str, int] = {}
-    numbers = range(len(rows)) if numbers is None else numbers
-    for k, ids, parts in zip(numbers, rows, strings, strict=True):
-        words = {str(tokenizer.decode(run)): len(run) for run in _runs(ids, parts, unseen)}
+    for k, given in zip(range(len(texts)) if numbers is None else numbers, texts, strict=True):
         # A word is shown without the space before it, unless it is nothing but space.
-        words = {word.strip() or word: n for word, n in words.items()}
+        words = {word.strip() or word: n for word, n in given.items()}
         if new := [word for word in words if word not in found]:
             shown = new[: max(0, _MOST_NAMED - len(found))]
             named += [f"text {k}: {', '.join(map(repr, shown))}"] if shown else []
         found |= words
     if not found:
-        return
+        return False
     more = f", and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""
     verb, word = ("is", "it is") if len(found) == 1 else ("are", "they are")
+    said = f"{word} read {how(sum(found.values()))}"
     warnings.warn(
-        f"{'; '.join(named)}{more} {verb} outside the vocabulary of this model; {word} read piece "
-        f"by piece ({sum(found.values())} tokens), which training never showed",
+        f"{'; '.join(named)}{more} {verb} outside the vocabulary of this model; {said}",
         UnseenWordWarning,
         stacklevel=levels_to_caller(sys._getframe()),
     )
+    return True
 
 
 def _runs(ids: list[int], parts: list[str], unseen: Sequence[range]) -> list[list[int]]:

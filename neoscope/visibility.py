@@ -72,11 +72,22 @@ class Visibility:
         """Whether every token's position is the number of its column."""
         return self.mask is None
 
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, window: int | None) -> Tensor | None:
+        """Attend in a way of its own, [batch, head, query, d_head]; None for the usual way."""
+        return None
+
     def key_positions(self) -> Int[Tensor, "batch key"]:
         """Position in its text of every column: real tokens are counted from 0."""
         if self.mask is None:
             return torch.arange(self.n_key, device=self.device).expand(self.batch, -1)
         return (self.mask.long().cumsum(1) - 1).clamp_(min=0)
+
+    def padding_keys(self) -> Bool[Tensor, "batch 1 query key"] | None:
+        """Which keys are padding, for the queries that are tokens; None where nothing is padded."""
+        if self.mask is None:
+            return None
+        real = self.mask[:, self.n_past :, None]
+        return (real & ~self.mask[:, None, :])[:, None]
 
     def query_positions(self) -> Int[Tensor, "batch query"]:
         """Positions of the new columns."""

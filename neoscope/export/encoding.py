@@ -126,6 +126,30 @@ def encode(
     return Encoded(ids, first, windows, found, spans, wrong, cut)
 
 
+def encode_ids(
+    rows: Sequence[Sequence[int]], spec: FeatureSpec, *, n_ctx: int, d_vocab: int
+) -> Encoded:
+    """Lay out texts that are token ids already, as :func:`encode` does; there are no offsets.
+
+    Args:
+        rows: The ids of each text.
+        spec: Lengths.
+        n_ctx: The model's context.
+        d_vocab: Ids the model can embed.
+
+    Raises:
+        ArgumentError: ``max_length`` is beyond the model's context.
+    """
+    room = _room(spec, n_ctx)
+    wrong: dict[int, str] = {}
+    kept = [list(row) for row in rows]
+    cut = _fit(kept, None, wrong, range(len(kept)), room, spec, d_vocab)
+    kept = [[] if i in wrong else row for i, row in enumerate(kept)]
+    first = np.concatenate([[0], np.cumsum([len(row) for row in kept])]).astype(np.int64)
+    ids = np.fromiter((i for row in kept for i in row), np.int64, int(first[-1]))
+    return Encoded(ids, first, _windows(np.diff(first), room, spec), None, None, wrong, cut)
+
+
 def _room(spec: FeatureSpec, n_ctx: int) -> int:
     if spec.max_length is not None and spec.max_length > n_ctx:
         raise ArgumentError(f"max_length={spec.max_length} is beyond the model's context, {n_ctx}")

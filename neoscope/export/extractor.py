@@ -25,7 +25,7 @@ from neoscope.export.weights import Weights, all_weights
 from neoscope.indices import whole
 from neoscope.packed import Packed
 from neoscope.sites import SiteRef, resolve
-from neoscope.unseen import unseen_ids, warn_of_unseen
+from neoscope.unseen import unseen_ids, warn_of_unknown, warn_of_unseen
 
 if TYPE_CHECKING:
     from neoscope.model import HookedGPTNeo
@@ -108,7 +108,7 @@ class Extractor:
             where=where,
             problems=problems,
         )
-        self._warn(encoded, start)
+        self._warn(texts, encoded, start)
         return encoded
 
     def run(self, encoded: Encoded, progress: Callable[[int, int], None] | None = None) -> Values:
@@ -257,20 +257,30 @@ class Extractor:
                 by_site.setdefault(name, []).append((feature, weights[feature.name]))
         return by_site
 
-    def _warn(self, encoded: Encoded, start: int) -> None:
+    def _warn(self, texts: Sequence[str | None], encoded: Encoded, start: int) -> None:
         """Warn, once, of words that the model cannot know."""
         tokenizer = self.model.tokenizer
         assert tokenizer is not None
-        spans = () if self._warned else unseen_ids(tokenizer)
-        odd = [np.isin(encoded.ids, span) for span in spans]
-        texts = np.unique(encoded.text[np.any(odd, axis=0)])[:_MOST_NAMED] if odd else ()
-        if not len(texts):
+        if self._warned:
             return
-        self._warned = True
-        rows = [encoded.ids[encoded.first[t] : encoded.first[t + 1]].tolist() for t in texts]
-        strings = [[str(tokenizer.decode([i])) for i in row] for row in rows]
-        numbers = [start + int(t) for t in texts]
-        warn_of_unseen(tokenizer, rows, strings, numbers=numbers)
+
+        def rows(ids: Sequence[int]) -> tuple[list[int], list[list[int]]]:
+            """The texts that hold any of some ids, and what they hold."""
+            found = np.unique(encoded.text[np.isin(encoded.ids, ids)]).tolist()
+            return found, [encoded.ids[slice(*encoded.first[t : t + 2])].tolist() for t in found]
+
+        unseen = [i for span in unseen_ids(tokenizer) for i in span]
+        held, ids = rows(unseen) if unseen else ([], [])
+        if held:
+            held, ids = held[:_MOST_NAMED], ids[:_MOST_NAMED]
+            strings = [[str(tokenizer.decode([i])) for i in row] for row in ids]
+            warn_of_unseen(tokenizer, ids, strings, numbers=[start + t for t in held])
+        if tokenizer.unk_token_id is not None:
+            others, ids = rows([tokenizer.unk_token_id])
+            ids = [row[int(self.spec.prepend_bos) :] for row in ids]
+            some, numbers = [texts[t] for t in others], [start + t for t in others]
+            self._warned = warn_of_unknown(tokenizer, some, ids, numbers=numbers)
+        self._warned = self._warned or bool(held)
 
 
 def _site_of(feature: Feature, config: NeoConfig) -> str | None:

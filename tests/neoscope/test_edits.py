@@ -321,3 +321,26 @@ def test_edited_scores_never_open_the_future_or_the_window(model: ns.HookedGPTNe
     later[:, -1] += 1
     before, after = (model.run_with_edits(ids, edit) for ids in (IDS, later))
     assert same(before[:, :-1], after[:, :-1])
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_written_pattern_reads_no_padding(side: str) -> None:
+    config = ns.NeoConfig(n_layers=2, d_model=16, n_heads=2, n_ctx=16, d_vocab=20)
+    model = ns.HookedGPTNeo.from_config(config, seed=3)
+    edit = add("pattern", layer=1, head=0, value=1.5, positions=[2])
+    alone = model([[9, 4, 7]], edits=[edit])
+    pad, ones = [0, 0, 0], [1, 1, 1]
+    short = [*pad, 9, 4, 7] if side == "left" else [9, 4, 7, *pad]
+    mask = pad + ones if side == "left" else ones + pad
+    both = model([short, [1, 2, 3, 4, 5, 6]], [mask, [1] * 6], edits=[edit])
+    real = both[0, 3:] if side == "left" else both[0, :3]
+    torch.testing.assert_close(real, alone[0], atol=1e-5, rtol=0)
+
+
+def test_one_edit_needs_no_list() -> None:
+    config = ns.NeoConfig(n_layers=2, d_model=16, n_heads=2, n_ctx=16, d_vocab=20)
+    model = ns.HookedGPTNeo.from_config(config)
+    edit = ablate("z", layer=1)
+    logits, _ = model.run_with_cache([[1, 2, 3]], edits=edit)
+    torch.testing.assert_close(logits, model([[1, 2, 3]], edits=[edit]), atol=1e-6, rtol=0)
+    assert torch.equal(model([[1, 2, 3]], edits=edit), model.run_with_edits([[1, 2, 3]], edit))

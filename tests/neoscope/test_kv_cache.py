@@ -186,3 +186,29 @@ def test_cached_sites_of_a_step_are_those_of_the_new_tokens(model: ns.HookedGPTN
     assert past.length == 30
     _, one = model.run_with_cache(IDS[:, 30:], sites="z", positions=[30, -1], past=past)
     torch.testing.assert_close(one["z", 1], step["z", 1][:, [0, -1]], rtol=0, atol=1e-5)
+
+
+def test_rows_are_picked_and_repeated(model: ns.HookedGPTNeo) -> None:
+    mask = torch.arange(10)[None] >= torch.tensor([[0], [4], [7]])
+    rows = torch.tensor([2, 0, 0, 1])
+    with torch.no_grad():
+        past = ns.KVCache(capacity=25)
+        model(IDS[:, :10], mask, past=past)
+        assert past._keys[0].shape[2] == 25
+        past.pick(rows)
+        assert past.batch == 4
+        steps = model(IDS[rows, 10:20], past=past)
+        whole = model(IDS[rows, :20], torch.cat([mask, mask.new_ones(3, 10)], 1)[rows])
+    torch.testing.assert_close(steps, whole[:, 10:], rtol=0, atol=1e-5)
+    assert past._keys[0].shape[2] == 25 and past.length == 20
+    assert past.layer(1)[0].shape == (4, 3, 20, 8)
+
+
+def test_unpadded_rows_are_picked_too(model: ns.HookedGPTNeo) -> None:
+    past = ns.KVCache()
+    with torch.no_grad():
+        model(IDS[:, :10], past=past)
+        past.pick(torch.tensor([1]))
+        assert past.mask is None
+        step = model(IDS[1:2, 10:], past=past)
+    torch.testing.assert_close(step, model(IDS)[1:2, 10:], rtol=0, atol=1e-5)

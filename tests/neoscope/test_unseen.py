@@ -12,6 +12,8 @@ import pytest
 
 import neoscope as ns
 from neoscope.errors import TokenizationError
+from neoscope.export.extractor import Extractor
+from neoscope.export.spec import FeatureSpec
 from neoscope.organism import initial
 from neoscope.organism.language import TASKS, pairs, sentences
 from neoscope.unseen import UnseenWordWarning, statement
@@ -89,8 +91,21 @@ def test_warning_can_be_silenced(model: ns.HookedGPTNeo) -> None:
         model("The zebra")
 
 
-def test_model_whose_files_say_nothing_never_warns() -> None:
-    assert ns.load("induction").tokenize("zebra").ids.tolist() == [[0]]
+def test_words_that_are_read_as_the_unknown_token_are_named() -> None:
+    model = ns.load("induction")
+    said = warned(model.tokenize, ["apple <|endoftext|> zebra", "zebra lynx"], prepend_bos=True)
+    assert said == (
+        "text 0: 'zebra'; text 1: 'lynx' are outside the vocabulary of this model; they are read "
+        "as '<|endoftext|>'"
+    )
+    model.tokenize("<|endoftext|> apple river", prepend_bos=True)
+
+
+def test_an_export_names_words_that_are_read_as_the_unknown_token() -> None:
+    extractor = Extractor(ns.load("induction"), FeatureSpec(prepend_bos=True))
+    extractor.encode(["apple river"])
+    assert "text 7: 'zebra' is" in warned(extractor.encode, [None, "apple zebra"], start=6)
+    extractor.encode(["another lynx"])
 
 
 def test_statement_of_nothing_is_empty() -> None:

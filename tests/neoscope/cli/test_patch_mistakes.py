@@ -103,7 +103,11 @@ def test_answer_of_several_tokens_is_shown() -> None:
 
 
 def test_task_of_another_models_words_is_refused() -> None:
-    refused(patch("induction", "--task", "ioi"), "give --pairs of your own")
+    result = patch("induction", "--task", "ioi")
+    assert (result.exit_code, result.stdout) == (1, "")
+    *warned, said = result.stderr.splitlines()
+    assert "give --pairs of your own" in said
+    assert all("'When', 'David', " in line and "read as '<|endoftext|>'" in line for line in warned)
 
 
 # ---- a file of pairs --------------------------------------------------------------------------
