@@ -9,7 +9,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from neoscope import analysis as analysis
     from neoscope import edits as edits
+    from neoscope import evaluate as evaluate
     from neoscope import export as export
     from neoscope import organism as organism
     from neoscope import patching as patching
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from neoscope.kv_cache import KVCache as KVCache
     from neoscope.loading import load as load
     from neoscope.model import HookedGPTNeo as HookedGPTNeo
+    from neoscope.pipelines import pipeline as pipeline
     from neoscope.tokens import Tokens as Tokens
     from neoscope.unseen import UnseenWordWarning as UnseenWordWarning
 
@@ -37,8 +40,19 @@ _HOMES = {
     "UnseenWordWarning": "neoscope.unseen",
     "estimate_nbytes": "neoscope.cache_size",
     "load": "neoscope.loading",
+    "pipeline": "neoscope.pipelines",
 }
-_MODULES = ("contract", "edits", "export", "organism", "patching", "store", "views")
+_MODULES = (
+    "analysis",
+    "contract",
+    "edits",
+    "evaluate",
+    "export",
+    "organism",
+    "patching",
+    "store",
+    "views",
+)
 
 __all__ = [
     "ActivationCache",
@@ -48,13 +62,16 @@ __all__ = [
     "NeoscopeError",
     "Tokens",
     "UnseenWordWarning",
+    "analysis",
     "contract",
     "edits",
     "estimate_nbytes",
+    "evaluate",
     "export",
     "load",
     "organism",
     "patching",
+    "pipeline",
     "store",
     "views",
 ]

@@ -16,6 +16,9 @@
     ├── StoreError        a feature store that cannot be read, written or resumed
     ├── PatchingError     prompts, a metric or a cell that a patching experiment cannot take
     ├── ProbeError        data, labels or features that no probe can be trained on or applied to
+    ├── AnalysisError     a cache, lens or question that an analysis cannot answer
+    ├── GenerationError   a prompt or options from which no text can be generated
+    ├── EvaluationError   a task or suite that cannot be found, read or run
     └── MissingExtraError an optional part is not installed; the message says how to get it
 """
 
@@ -83,6 +86,18 @@ class PatchingError(NeoscopeError, ValueError):
 
 class ProbeError(NeoscopeError, ValueError):
     """Data, labels or features that a probe cannot be trained on, judged by or applied to."""
+
+
+class AnalysisError(NeoscopeError, ValueError):
+    """A cache, corpus, lens or question from which an analysis cannot be made."""
+
+
+class GenerationError(NeoscopeError, ValueError):
+    """A prompt, or options that contradict each other, from which no text can be generated."""
+
+
+class EvaluationError(NeoscopeError, ValueError):
+    """A task or suite that cannot be found, read or run."""
 
 
 class MissingExtraError(NeoscopeError, ImportError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -14,7 +15,21 @@ import typer
 from typer.core import TyperGroup
 
 from neoscope import __version__
-from neoscope.cli import cache, export, info, organism, patch, probe, verify
+from neoscope.cli import (
+    attribute,
+    cache,
+    evaluate,
+    export,
+    heads,
+    info,
+    lens,
+    neurons,
+    organism,
+    patch,
+    probe,
+    run,
+    verify,
+)
 from neoscope.cli.export_words import in_options
 from neoscope.errors import NeoscopeError
 from neoscope.unseen import UnseenWordWarning
@@ -45,7 +60,7 @@ class _Root(TyperGroup):
             own = hasattr(error, "exit_code") or isinstance(error, typer.Abort | BrokenPipeError)
             if own or ctx.params.get("debug"):
                 raise
-            _complain(f"error: {_message(error)}")
+            _complain(f"error: {_in_its_options(_message(error), ctx)}")
         raise typer.Exit(1)
 
 
@@ -61,6 +76,16 @@ def _message(error: Exception) -> str:
         f"unexpected {type(error).__name__}: {said}; this looks like a bug in neoscope: add "
         "--debug to see where"
     )
+
+
+def _in_its_options(message: str, ctx: Any) -> str:
+    """Return a message on texts in the options of the command that failed, and no others."""
+    command = getattr(ctx.command, "commands", {}).get(ctx.invoked_subcommand)
+    known = {name for one in getattr(command, "params", ()) for name in one.opts}
+    for given, option in (("prepend_bos=True", "--prepend-bos"), ("truncate=True", "--truncate")):
+        if option in known:
+            message = message.replace(given, option)
+    return re.sub(r"; truncate=True keeps the first \d+", "", message)
 
 
 @contextlib.contextmanager
@@ -114,10 +139,16 @@ def root(
     """Look inside GPT-Neo: cache any activation, check every site, export features."""
 
 
+app.command("attribute")(attribute.attribute)
+app.command("heads")(heads.heads)
 app.command("info")(info.info)
 app.command("cache")(cache.cache)
+app.command("eval")(evaluate.evaluate)
 app.command("export")(export.export)
+app.command("neurons")(neurons.neurons)
+app.command("lens")(lens.lens)
 app.command("patch")(patch.patch)
+app.command("run")(run.run)
 app.command("verify")(verify.verify)
 app.add_typer(organism.app, name="organism")
 app.add_typer(probe.app, name="probe")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from neoscope import __version__
 from neoscope.errors import PatchingError
+from neoscope.json_arrays import array, numbers, packed, unpacked
 from neoscope.patching import saved
 from neoscope.patching.axes import Axis
 from neoscope.patching.result_table import cell_columns
@@ -27,7 +28,6 @@ _PLAIN = (
     "base_name", "site", "direction", "metric", "unit", "source", "model", "fingerprint",
     "clean_strings", "corrupted_strings", "seed", "complete", "details",
 )  # fmt: skip
-_SPECIAL = {"Infinity": np.inf, "-Infinity": -np.inf}
 
 
 def save(result: PatchingResult, path: str | os.PathLike[str]) -> Path:
@@ -81,9 +81,9 @@ def _head(result: PatchingResult) -> dict[str, Any]:
         "version": __version__,
         **{name: getattr(result, name) for name in _PLAIN},
         "axes": axes,
-        "baselines": {name: _packed(x) for name, x in sides.items()},
+        "baselines": {name: packed(x) for name, x in sides.items()},
         "base_components": {
-            name: {side: _packed(x) for side, x in by_side.items()}
+            name: {side: packed(x) for side, x in by_side.items()}
             for name, by_side in result.base_components.items()
         },
         "dtypes": {name: str(x.dtype) for name, x in _by_cell(result).items()},
@@ -115,41 +115,14 @@ def _arguments(head: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> dict[st
         "axes": axes,
         "patched": grid.pop("patched"),
         "components": {name.removeprefix("component "): x for name, x in grid.items()},
-        "clean": _unpacked(head["baselines"]["clean"]),
-        "corrupted": _unpacked(head["baselines"]["corrupted"]),
+        "clean": unpacked(head["baselines"]["clean"]),
+        "corrupted": unpacked(head["baselines"]["corrupted"]),
         "base_components": {
-            name: {side: _unpacked(x) for side, x in by_side.items()}
+            name: {side: unpacked(x) for side, x in by_side.items()}
             for name, by_side in head["base_components"].items()
         },
         "ran": arrays["ran"].astype(bool).reshape(shape),
     }
-
-
-def _packed(x: NDArray[Any] | None) -> dict[str, Any] | None:
-    return None if x is None else {"dtype": str(np.asarray(x).dtype), "values": _numbers(x)}
-
-
-def _unpacked(packed: dict[str, Any] | None) -> NDArray[Any] | None:
-    return None if packed is None else _array(packed["values"]).astype(packed["dtype"])
-
-
-def _numbers(x: Any) -> Any:
-    """Return nested lists that JSON can hold: null for NaN, a word for an infinity."""
-    if isinstance(x, np.ndarray):
-        finite = x.dtype.kind != "f" or bool(np.isfinite(x).all())
-        return x.tolist() if finite else _numbers(x.tolist())
-    if isinstance(x, list):
-        return [_numbers(value) for value in x]
-    if x != x:
-        return None
-    return x if abs(x) != np.inf else ("Infinity" if x > 0 else "-Infinity")
-
-
-def _array(x: Any) -> NDArray[Any]:
-    """Read what :func:`_numbers` wrote."""
-    raw = np.array(x, object)
-    flat = [np.nan if v is None else _SPECIAL[v] if isinstance(v, str) else v for v in raw.flat]
-    return np.array(flat, np.float64).reshape(raw.shape)
 
 
 # ---- JSON and Parquet ---------------------------------------------------------------------------
@@ -158,11 +131,11 @@ def _array(x: Any) -> NDArray[Any]:
 def _write_json(result: PatchingResult, path: Path) -> None:
     summary = {"effect": result.mean, "stderr": result.stderr, "p": result.p_value}
     summary |= dict(zip(("low", "high"), result.interval, strict=True))
-    arrays = {name: _numbers(x) for name, x in _by_cell(result).items()}
+    arrays = {name: numbers(x) for name, x in _by_cell(result).items()}
     said = {
         _KEY: _head(result),
         # For other readers; neoscope computes these again.
-        "summary": {name: _numbers(np.asarray(x)) for name, x in summary.items()},
+        "summary": {name: numbers(np.asarray(x)) for name, x in summary.items()},
         "arrays": {**arrays, "ran": np.asarray(result.ran).tolist()},
     }
     path.write_text(json.dumps(said, ensure_ascii=False, allow_nan=False), encoding="utf-8")
@@ -185,7 +158,7 @@ def _write_parquet(result: PatchingResult, path: Path) -> None:
 def _read(source: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     if source.suffix.lower() != ".parquet":
         said = json.loads(source.read_text(encoding="utf-8"))
-        return said[_KEY], {name: _array(x) for name, x in said["arrays"].items()}
+        return said[_KEY], {name: array(x) for name, x in said["arrays"].items()}
     import pyarrow.parquet as pq
 
     table = pq.read_table(source, page_checksum_verification=True)
