@@ -10,8 +10,9 @@ from neoscope.cli.patch_pairs import Given
 from neoscope.errors import NeoscopeError
 
 _NAMES = (
-    "answer", "clean", "corrupted", "direction", "heads", "keys", "layers", "metric_positions",
-    "positions", "prepend_bos", "site", "source", "token_budget", "units", "wrong",
+    "answer", "baseline", "clean", "corrupted", "direction", "heads", "keys", "layers",
+    "metric_positions", "positions", "prepend_bos", "site", "source", "token_budget", "units",
+    "wrong",
 )  # fmt: skip
 _ARGUMENT = re.compile(rf"(?<![\w.-])({'|'.join(_NAMES)})=('[^']*'|\"[^\"]*\"|\[[^\]]*\]|[\w-]+)?")
 _ROWS = re.compile(r"\n +(clean|corrupted) +([^\n]*)(?:\n +\^[^\n]*)?")
