@@ -37,14 +37,24 @@ def verify(
     layers: Annotated[
         Layers, typer.Option(help="Write to the first and last layer of each kind, or to all.")
     ] = Layers.kinds,
+    published: Annotated[
+        bool,
+        typer.Option("--published", help="Instead compare with figures published of gpt-neo."),
+    ] = False,
     dtype: DtypeOption = Dtype.float32,
     device: Device = "cpu",
     as_json: Json = False,
 ) -> None:
     """Check the site contract on a checkpoint, and its numbers against transformers.
 
-    Exits with 1 if a check fails.
+    With --published: is it the checkpoint that it is said to be? Exits with 1 if a check fails.
     """
+    if published:
+        from neoscope.cli.verify_published import verify_published
+
+        loaded = load_model(model, revision=revision, dtype=dtype, device=device, quiet=as_json)
+        verify_published(loaded, as_json=as_json)
+        return
     from rich.console import Console
     from rich.progress import Progress
 
