@@ -14,7 +14,6 @@ from neoscope.config import NeoConfig
 from neoscope.kv_cache import KVCache
 from neoscope.layernorm import LayerNorm
 from neoscope.linear import linear
-from neoscope.packed import Packed
 from neoscope.run import Run, Site
 from neoscope.visibility import Visibility
 
@@ -29,12 +28,10 @@ def fused_attention(
     """Attend without materialising the pattern; scores are float32 inside the kernel.
 
     A window much shorter than the text is walked in blocks of queries, each seeing only the keys
-    that its window reaches, so that time and memory grow linearly with the text. Of a packed batch
-    each group of texts attends by itself.
+    that its window reaches, so that time and memory grow linearly with the text. Texts packed into
+    one row know themselves how to attend.
     """
-    if isinstance(visibility, Packed):
-        return _packed_attention(q, k, v, visibility, window)
-    own = visibility.attend(q, k, v, window)
+    own = visibility.attend(q, k, v, window, fused_attention)
     if own is not None:
         return own
     n_query, n_key, n_past = visibility.n_query, visibility.n_key, visibility.n_past
@@ -61,18 +58,6 @@ def fused_attention(
             )
         )
     return out[0] if len(out) == 1 else torch.cat(out, dim=2)
-
-
-def _packed_attention(
-    q: ByHead, k: ByHead, v: ByHead, packed: Packed, window: int | None
-) -> ByHead:
-    flat = [x[0].transpose(0, 1) for x in (q, k, v)]  # [token, head, d_head], as projected
-    out = []
-    for group in packed.groups:
-        q, k, v = (packed.take(x, group).transpose(1, 2) for x in flat)
-        z = fused_attention(q, k, v, packed.rectangle(group), window)
-        out.append(packed.put(z.transpose(1, 2), group))
-    return torch.cat(out)[None].transpose(1, 2)
 
 
 def _first_key(visibility: Visibility, window: int, start: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -74,6 +74,18 @@ class Packed(Visibility):
     def counts_by_column(self) -> bool:
         """No: positions start anew with every text."""
         return False
+
+    def attend(
+        self, q: Tensor, k: Tensor, v: Tensor, window: int | None, kernel: Callable[..., Tensor]
+    ) -> Tensor:
+        """Attend group by group, each a batch of its own."""
+        flat = [x[0].transpose(0, 1) for x in (q, k, v)]  # [token, head, d_head], as projected
+        out = []
+        for group in self.groups:
+            parts = [self.take(x, group).transpose(1, 2) for x in flat]
+            z = kernel(*parts, self.rectangle(group), window)
+            out.append(self.put(z.transpose(1, 2), group))
+        return torch.cat(out)[None].transpose(1, 2)
 
     def rectangle(self, group: Group) -> Visibility:
         """Return who sees whom inside a group, as a right-padded batch of its own."""

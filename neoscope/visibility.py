@@ -7,6 +7,7 @@ before their column; nothing reads them, and no row of the softmax is ever empty
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -72,8 +73,18 @@ class Visibility:
         """Whether every token's position is the number of its column."""
         return self.mask is None
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, window: int | None) -> Tensor | None:
-        """Attend in a way of its own, [batch, head, query, d_head]; None for the usual way."""
+    def attend(
+        self, q: Tensor, k: Tensor, v: Tensor, window: int | None, kernel: Callable[..., Tensor]
+    ) -> Tensor | None:
+        """Attend in a way of its own, [batch, head, query, d_head]; None for the usual way.
+
+        Args:
+            q: Queries [batch, head, query, d_head].
+            k: Keys.
+            v: Values.
+            window: Keys a query sees, itself included; None for all.
+            kernel: The usual way, for parts: of q, k, v, a visibility and the window.
+        """
         return None
 
     def key_positions(self) -> Int[Tensor, "batch key"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from neoscope.cli import evaluate_options as o
+from neoscope.cli.ablating import edits_of, read_ablations
 from neoscope.cli.options import (
     Device,
     Dtype,
@@ -50,14 +51,13 @@ def evaluate(
     names, files = split_list(tasks, "--tasks") or [], file or []
     o.check_what(suite, names, files)
     given = o.given_of(kind=kind, name=name, columns=columns)
-    answering = o.given_of(
-        regex=regex, stop=stop, max_new_tokens=max_new_tokens, ignore_case=ignore_case,
-        ignore_punctuation=ignore_punctuation,
-    )  # fmt: skip
+    ignored = {"ignore_case": ignore_case, "ignore_punctuation": ignore_punctuation}
+    answering = o.given_of(regex=regex, stop=stop, max_new_tokens=max_new_tokens, **ignored)
     o.check_files(files, given, answering)
     o.check_published(suite, published, compare=compare)
     o.check_out(out)
-    ablations = o.read_ablations(ablate or [], samples, compare=compare)
+    o.check_compare(ablate or [], samples, compare=compare)
+    ablations = read_ablations(ablate)
     examples, called = o.read_limit(limit), o.read_columns(columns)
     from neoscope.cli import evaluate_run as run
 
@@ -72,7 +72,7 @@ def evaluate(
         include=include or [],
         num_fewshot=num_fewshot,
         limit=examples,
-        edits=o.edits_of(ablations),
+        edits=edits_of(ablations),
         batch_tokens=batch_tokens,
         published=None if published is None else published.value,
         samples=samples is not None,

@@ -7,12 +7,9 @@ import re
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
-
-if TYPE_CHECKING:
-    from neoscope.edit import Edit
 
 _SUFFIXES = (".json", ".safetensors")
 
@@ -93,7 +90,7 @@ Limit = Annotated[
 Ablate = Annotated[
     list[str] | None,
     typer.Option(
-        help="Put zero at a site meanwhile: z:2.0 is head 0 of layer 2, mlp_out:3 a layer.",
+        help="Switch a part off meanwhile: 2.0 or z:2.0 is head 0 of layer 2, mlp_out:3 a layer.",
         metavar="SITE:LAYER[.HEAD]",
     ),
 ]
@@ -177,7 +174,7 @@ def check_published(
         raise typer.BadParameter("--published shows the figures of a --suite, without --compare")
 
 
-def _check_compare(ablate: Sequence[str], samples: Path | None, *, compare: bool) -> None:
+def check_compare(ablate: Sequence[str], samples: Path | None, *, compare: bool) -> None:
     """Check what a comparison is of.
 
     Raises:
@@ -234,31 +231,3 @@ def check_out(out: Path | None) -> None:
 def _check_folder(option: str, path: Path | None) -> None:
     if path is not None and not path.expanduser().absolute().parent.is_dir():
         raise typer.BadParameter(f"{option} {path} is in a folder that does not exist")
-
-
-def read_ablations(
-    texts: Sequence[str], samples: Path | None, *, compare: bool
-) -> list[tuple[str, int, int | None]]:
-    """Read each ``"z:2.0"``: site, layer and, after a point, head; check what is to be compared.
-
-    Raises:
-        typer.BadParameter: It is something else, or there is nothing to compare.
-    """
-    _check_compare(texts, samples, compare=compare)
-    found = []
-    for text in texts:
-        match = re.fullmatch(r"([\w.]+):(\d{1,9})(?:\.(\d{1,9}))?", text.strip())
-        if match is None:
-            raise typer.BadParameter(
-                f"--ablate {text!r} is no SITE:LAYER or SITE:LAYER.HEAD; write e.g. z:2.0 or "
-                "mlp_out:3"
-            )
-        found.append((match[1], int(match[2]), None if match[3] is None else int(match[3])))
-    return found
-
-
-def edits_of(ablations: Sequence[tuple[str, int, int | None]]) -> list[Edit]:
-    """Return the edits that were read."""
-    from neoscope.edits import ablate
-
-    return [ablate(site, layer=layer, head=head) for site, layer, head in ablations]

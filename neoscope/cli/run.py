@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from neoscope.cli import run_options as o
+from neoscope.cli.ablating import edits_of, read_ablations
 from neoscope.cli.options import Device, Dtype, DtypeOption, Json, Model, Revision, load_model
 
 # A taste of what the bundled model can do: indirect objects, agreement, negation, facts.
@@ -65,7 +66,7 @@ def run(
         "num_return_sequences": num_return_sequences,
     }  # fmt: skip
     options = {name: value for name, value in options.items() if value is not None}
-    ablations = o.read_ablations(ablate)
+    ablations = read_ablations(ablate)
     prompts = o.read_prompts(prompt, file, sys.stdin)
     if not prompts and model != "organism":
         raise typer.BadParameter("give --prompt or --file: only 'organism' has prompts of its own")
@@ -77,6 +78,6 @@ def run(
     loaded = load_model(model, revision=revision, dtype=dtype, device=device, quiet=as_json)
     texts = prompts or list(_OWN_PROMPTS)
     how: dict[str, Any] = {"seed": seed, "stream": stream, "batch_size": batch_size, "out": out}
-    options |= {"edits": o.edits_of(ablations), "prepend_bos": prepend_bos}
+    options |= {"edits": edits_of(ablations), "prepend_bos": prepend_bos}
     with errors_in_options():
         run_writing.write(loaded, texts, options, as_json=as_json, **how)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
-
-if TYPE_CHECKING:
-    from neoscope.edit import Edit
 
 _PROMPTS, _LENGTH, _CHOICE, _RUN = "The prompts", "The length", "The next token", "The run"
 
@@ -176,28 +172,3 @@ def read_prompts(prompt: list[str] | None, file: str | None, stdin: Any) -> list
 def _ending_cut(text: str) -> str:
     """Return what was piped in without the line end that a shell adds."""
     return text.removesuffix("\n").removesuffix("\r")
-
-
-def read_ablations(values: list[str] | None) -> list[tuple[str, int, int | None]]:
-    """Read ``2.1``, ``z:2.1`` and ``mlp_out:3`` as site, layer, head.
-
-    Raises:
-        typer.BadParameter: Something else stands there.
-    """
-    found = []
-    for value in values or []:
-        match = re.fullmatch(r"(?:([a-z0-9_.]+):)?(-?\d{1,4})(?:\.(\d{1,4}))?", value.strip())
-        if match is None or not (match[1] or match[3]):
-            raise typer.BadParameter(
-                f"--ablate {value!r} is not understood; write 2.1 for head 1 of layer 2, or "
-                "SITE:LAYER[.HEAD] such as mlp_out:3"
-            )
-        found.append((match[1] or "z", int(match[2]), None if match[3] is None else int(match[3])))
-    return found
-
-
-def edits_of(ablations: list[tuple[str, int, int | None]]) -> list[Edit]:
-    """Return what switches the parts off."""
-    from neoscope.edits import ablate
-
-    return [ablate(site, layer, head) for site, layer, head in ablations]

@@ -12,8 +12,8 @@ from neoscope.errors import EvaluationError, TokenizationError, missing_extra
 from neoscope.evaluate.arguments import check_model
 from neoscope.evaluate.generating import generated
 from neoscope.evaluate.origins import Origin, RequestError, Shortened, origins_of
-from neoscope.evaluate.progress import Bar
 from neoscope.evaluate.scoring import Request, Score, Scorer
+from neoscope.progress import Progress
 
 try:
     from lm_eval.api.model import TemplateLM
@@ -153,8 +153,8 @@ class Harness(TemplateLM):  # type: ignore[misc]  # lm_eval ships no types
                 raise RequestError(fault, origin)
             if request.shortened(self.max_length):
                 self.shortened.add(origin)
-        with Bar(self.progress, len(asked), "requests") as bar:
-            scores = self._scorer.score(asked, bar.tick)
+        with Progress(self.progress, len(asked), " requests") as bar:
+            scores = self._scorer.score(asked, bar.update)
         for (text, _, _), score in zip(requests, scores, strict=True):
             if text is not None:
                 self.cache_hook.add_partial("loglikelihood", text, score)
@@ -189,9 +189,9 @@ class Harness(TemplateLM):  # type: ignore[misc]  # lm_eval ships no types
             EvaluationError: A task wants more tokens than the model's context has.
         """
         asked = [request.args for request in requests]
-        with Bar(self.progress, len(asked), "texts") as bar:
+        with Progress(self.progress, len(asked), " texts") as bar:
             found = generated(
-                self, asked, self._scorer.batch_tokens, bar.tick, origins_of(requests)
+                self, asked, self._scorer.batch_tokens, bar.update, origins_of(requests)
             )
         for pair, text in zip(asked, found, strict=True):
             self.cache_hook.add_partial("generate_until", pair, text)

@@ -121,7 +121,7 @@ def evaluate(
     if number is None:
         raise ArgumentError(f"seed={seed!r:.60} is no whole number")
     harness = _harness()(model, batch_tokens=batch_tokens, progress=progress)
-    from neoscope.evaluate.progress import quiet
+    from neoscope.evaluate.quiet import quiet
 
     done: list[Row] = []
     kept: list[dict[str, Any]] = []

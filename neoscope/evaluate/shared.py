@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -14,7 +14,6 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from neoscope.attention import fused_attention
 from neoscope.evaluate.sharing import Ids, Unit
 from neoscope.visibility import Visibility
 
@@ -114,7 +113,9 @@ class Shared(Visibility):
             seen[np.ix_(path, path)] = (distance >= 0) & near
         return torch.from_numpy(seen[slice(*rows), slice(*columns)]).to(self.device)[None, None]
 
-    def attend(self, q: ByHead, k: ByHead, v: ByHead, window: int | None) -> ByHead:
+    def attend(
+        self, q: ByHead, k: ByHead, v: ByHead, window: int | None, kernel: Callable[..., Tensor]
+    ) -> ByHead:
         """Attend: first sequences as a batch each length, then every branch to its whole path."""
         flat = [x[0].transpose(0, 1) for x in (q, k, v)]  # [token, head, d_head], as projected
         out = torch.empty_like(flat[0], memory_format=torch.contiguous_format)
@@ -122,7 +123,7 @@ class Shared(Visibility):
         for rows, visibility in self._roots:
             stop = start + rows * visibility.n_query
             parts = [x[start:stop].unflatten(0, (rows, -1)).transpose(1, 2) for x in flat]
-            z = fused_attention(parts[0], parts[1], parts[2], visibility, window)
+            z = kernel(*parts, visibility, window)
             out[start:stop] = z.transpose(1, 2).flatten(0, 1)
             start = stop
         for part in self._branching(window, q.dtype):

@@ -155,7 +155,10 @@ def test_an_interruption_shows_and_keeps_what_was_done(
         (("--tasks", "piqa", "--num-fewshot", "-1"), "num-fewshot"),
         (("--tasks", "piqa", "--out", "x.csv"), "neither .json nor .safetensors"),
         (("--tasks", "piqa", "--out", "/no/folder/x.json"), "folder that does not exist"),
-        (("--tasks", "piqa", "--ablate", "z2.0"), "no SITE:LAYER"),
+        (
+            ("--tasks", "piqa", "--ablate", "z2.0"),
+            "write 2.1 for head 1 of layer 2, or SITE:LAYER[.HEAD]",
+        ),
     ],
 )
 def test_wrong_usage_says_what_is_right(args: tuple[str, ...], said: str) -> None:

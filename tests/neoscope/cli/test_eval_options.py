@@ -123,7 +123,7 @@ def test_errors_speak_no_python(choices: Path, args: tuple[str, ...], said: str)
 def test_no_bar_is_drawn_where_stderr_is_no_terminal(
     choices: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from neoscope.evaluate import progress
+    from neoscope import progress
 
     monkeypatch.setattr(progress, "_QUIET_SECONDS", 0.0)
     result = run("--file", str(choices))

@@ -13,7 +13,7 @@ import pytest
 import neoscope as ns
 from neoscope.errors import EvaluationError
 from neoscope.evaluate import evaluate, local_task
-from neoscope.evaluate.progress import quiet
+from neoscope.evaluate.quiet import quiet
 from neoscope.model import HookedGPTNeo
 from tests.neoscope.evaluate.peers import write
 

@@ -16,8 +16,8 @@ import neoscope as ns
 from neoscope.edits import ablate
 from neoscope.errors import AnalysisError, ArgumentError, EvaluationError, MissingExtraError
 from neoscope.evaluate import SUITES, Evaluation, Harness, evaluate, local_task, running
-from neoscope.evaluate.progress import bootstrap
 from neoscope.evaluate.published import SCORES, known_as
+from neoscope.evaluate.quiet import bootstrap
 from neoscope.model import HookedGPTNeo
 from tests.neoscope.evaluate import stock_data
 from tests.neoscope.evaluate.peers import asked, write

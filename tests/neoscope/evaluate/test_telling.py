@@ -14,7 +14,7 @@ from neoscope.edits import ablate
 from neoscope.errors import ArgumentError, EvaluationError
 from neoscope.evaluate import Evaluation, Harness, compare, evaluate, local_task
 from neoscope.evaluate.comparing import Comparison
-from neoscope.evaluate.progress import quiet
+from neoscope.evaluate.quiet import quiet
 from neoscope.model import HookedGPTNeo
 from tests.neoscope.evaluate.peers import write
 

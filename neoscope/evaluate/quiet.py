@@ -1,4 +1,4 @@
-"""How far an evaluation is, and lm-evaluation-harness kept from telling it in its own way."""
+"""lm-evaluation-harness kept from logging, from drawing bars, and from starting processes."""
 
 from __future__ import annotations
 
@@ -9,45 +9,7 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-_QUIET_SECONDS = 2.0
 _DRAWS = 1000
-
-
-class Bar:
-    """Counts, and tells whoever wants to know; off where nobody does."""
-
-    def __init__(self, to: bool | Callable[[int, int], None], total: int, unit: str) -> None:
-        """Open no bar yet.
-
-        Args:
-            to: True for a tqdm bar after two seconds, False for nothing, or a function of what is
-                done and of all there is to do.
-            total: All there is to do.
-            unit: What is counted.
-        """
-        self._to, self._total, self._unit, self._done = to, total, unit, 0
-        self._bar: Any = None
-
-    def __enter__(self) -> Bar:
-        """Open the bar, if there is one."""
-        if self._to is True:
-            from tqdm.auto import tqdm
-
-            self._bar = tqdm(total=self._total, unit=f" {self._unit}", delay=_QUIET_SECONDS)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        """Close the bar."""
-        if self._bar is not None:
-            self._bar.close()
-
-    def tick(self, n: int) -> None:
-        """Count."""
-        self._done += n
-        if self._bar is not None:
-            self._bar.update(n)
-        elif callable(self._to):
-            self._to(self._done, self._total)
 
 
 @contextlib.contextmanager
