@@ -15,7 +15,7 @@ from neoscope.errors import SiteError
 
 if TYPE_CHECKING:
     from neoscope.export import ExportReport, FeatureSpec
-    from neoscope.export.estimate import Estimate
+    from neoscope.export.estimating import Estimate
     from neoscope.export.progress import Progress
     from neoscope.model import HookedGPTNeo
 
@@ -97,7 +97,7 @@ def dry(
     Raises:
         NeoscopeError: As ``estimate`` does, in the words of the command line.
     """
-    from neoscope.export.estimate import estimate
+    from neoscope.export.estimating import estimate
 
     with named_layers(model, spec.layers), errors_in_options():
         return estimate(model, source.expanduser(), spec, out=out, **options)

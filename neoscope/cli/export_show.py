@@ -13,7 +13,7 @@ from neoscope.cli.options import human_bytes, print_json
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from neoscope.export.estimate import Estimate
+    from neoscope.export.estimating import Estimate
 
 _COLUMNS = 30
 

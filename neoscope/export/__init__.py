@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from neoscope.export.cutting import TruncationWarning as TruncationWarning
     from neoscope.export.engines import LocalEngine as LocalEngine
-    from neoscope.export.estimate import Estimate as Estimate
-    from neoscope.export.estimate import estimate as estimate
+    from neoscope.export.estimating import Estimate as Estimate
+    from neoscope.export.estimating import estimate as estimate
     from neoscope.export.features import Features as Features
     from neoscope.export.featurizer import Featurizer as Featurizer
     from neoscope.export.featurizer import clear_cache as clear_cache
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from neoscope.export.spec import FeatureSpec as FeatureSpec
 
 _HOMES = {
-    "Estimate": "neoscope.export.estimate",
+    "Estimate": "neoscope.export.estimating",
     "ExportReport": "neoscope.export.job",
     "FeatureSpec": "neoscope.export.spec",
     "Features": "neoscope.export.features",
@@ -31,7 +31,7 @@ _HOMES = {
     "RayEngine": "neoscope.export.ray_engine",
     "TruncationWarning": "neoscope.export.cutting",
     "clear_cache": "neoscope.export.featurizer",
-    "estimate": "neoscope.export.estimate",
+    "estimate": "neoscope.export.estimating",
     "extract": "neoscope.export.memory",
     "to_store": "neoscope.export.job",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import pkgutil
 import subprocess
 import sys
 
@@ -83,3 +84,29 @@ def test_every_name_is_importable_first() -> None:
 def test_names_that_a_module_declares_exist(module: str) -> None:
     home = importlib.import_module(module)
     assert all(hasattr(home, name) for name in home.__all__)
+
+
+PACKAGES = [
+    "neoscope", "neoscope.analysis", "neoscope.evaluate", "neoscope.export", "neoscope.organism",
+    "neoscope.patching", "neoscope.store", "neoscope.views", "probes", "probes.judging",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_module_hides_a_public_name(package: str) -> None:
+    """Once imported, a submodule takes the place of a name that is spelled like it."""
+    home = importlib.import_module(package)
+    modules = {one.name for one in pkgutil.iter_modules(home.__path__)}
+    hidden = [
+        name
+        for name in home.__all__
+        if name in modules and not isinstance(getattr(home, name), type(sys))
+    ]
+    assert not hidden
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_public_names_of_a_package_exist_once(package: str) -> None:
+    home = importlib.import_module(package)
+    assert len(set(home.__all__)) == len(home.__all__)
+    assert all(getattr(home, name) is not None for name in home.__all__)

@@ -11,7 +11,7 @@ import pytest
 
 import neoscope as ns
 from neoscope.export import FeatureSpec
-from neoscope.export.estimate import Estimate, estimate
+from neoscope.export.estimating import Estimate, estimate
 from tests.neoscope.cli.exporting import export, refused, shards, texts
 
 
