@@ -19,6 +19,7 @@
     ├── AnalysisError     a cache, lens or question that an analysis cannot answer
     ├── GenerationError   a prompt or options from which no text can be generated
     ├── EvaluationError   a task or suite that cannot be found, read or run
+    ├── ViewError         a result that cannot be drawn, or a picture that cannot be written
     └── MissingExtraError an optional part is not installed; the message says how to get it
 """
 
@@ -98,6 +99,10 @@ class GenerationError(NeoscopeError, ValueError):
 
 class EvaluationError(NeoscopeError, ValueError):
     """A task or suite that cannot be found, read or run."""
+
+
+class ViewError(NeoscopeError, ValueError):
+    """A result cannot be drawn as asked, or a picture or report cannot be written."""
 
 
 class MissingExtraError(NeoscopeError, ImportError):
