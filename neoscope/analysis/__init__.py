@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from neoscope.analysis.head_measuring import heads as heads
     from neoscope.analysis.head_norms import NormWeightedAttention as NormWeightedAttention
     from neoscope.analysis.head_norms import norm_weighted_attention as norm_weighted_attention
+    from neoscope.analysis.head_profile import AttentionProfile as AttentionProfile
+    from neoscope.analysis.head_profiling import attention_profile as attention_profile
     from neoscope.analysis.head_scores import HeadScores as HeadScores
     from neoscope.analysis.input_gradients import input_attribution as input_attribution
     from neoscope.analysis.input_result import InputAttribution as InputAttribution
@@ -66,6 +68,7 @@ _HOMES = {
     "ATTRIBUTION_SITES": "neoscope.analysis.attribution_direct",
     "Anisotropy": "neoscope.analysis.similar_cosines",
     "AttentionFlow": "neoscope.analysis.rolling_result",
+    "AttentionProfile": "neoscope.analysis.head_profile",
     "Attribution": "neoscope.analysis.attribution_result",
     "Composition": "neoscope.analysis.circuit_composition",
     "EffectiveRank": "neoscope.analysis.similar_rank",
@@ -90,6 +93,7 @@ _HOMES = {
     "WeightView": "neoscope.analysis.weight_views",
     "anisotropy": "neoscope.analysis.similar_cosines",
     "attention_flow": "neoscope.analysis.rolling_flow",
+    "attention_profile": "neoscope.analysis.head_profiling",
     "cka": "neoscope.analysis.similar_cka",
     "composition": "neoscope.analysis.circuit_composition",
     "direct_logit_attribution": "neoscope.analysis.attribution_direct",
@@ -119,6 +123,7 @@ __all__ = [
     "HEAD_SCORES",
     "Anisotropy",
     "AttentionFlow",
+    "AttentionProfile",
     "Attribution",
     "Composition",
     "EffectiveRank",
@@ -142,6 +147,7 @@ __all__ = [
     "WeightView",
     "anisotropy",
     "attention_flow",
+    "attention_profile",
     "cka",
     "composition",
     "direct_logit_attribution",

@@ -130,6 +130,7 @@ HEAD_SCORES: dict[str, Kind] = {
         ),
     )
 }
+"""Every score of a head, with its unit, what it is about, and who defined it."""
 
 
 def threshold(config: NeoConfig) -> int | None:

@@ -203,19 +203,30 @@ def real(cache: ActivationCache, n: int) -> Bool[Tensor, "batch pos"]:
 
 
 def token_strings(tokens: Tokens, model: HookedGPTNeo | None) -> tuple[tuple[str, ...], ...]:
-    """Return what each real token stands for, row by row; ``"#17"`` where nobody knows."""
-    if tokens.strings:
-        return tokens.strings
+    r"""Return what each real token stands for, row by row; ``"#17"`` where nobody knows.
+
+    One that is part of a letter is shown as its bytes, such as ``\xd7``, where the model is known.
+    """
     tokenizer = None if model is None else model.tokenizer
+    parted = any("\ufffd" in word for row in tokens.strings for word in row)
+    if tokens.strings and (tokenizer is None or not parted):
+        return tokens.strings
     rows = zip(tokens.ids.tolist(), tokens.mask.tolist(), strict=True)
     ids = [[i for i, is_real in zip(*row, strict=True) if is_real] for row in rows]
-    return tuple(tuple(vocabulary(row, tokenizer)) for row in ids)
+    found = tuple(tuple(vocabulary(row, tokenizer)) for row in ids)
+    if not tokens.strings:
+        return found
+    # Words keep what the text said of them: only those that could not be written are spelled.
+    return tuple(
+        tuple(new if "\ufffd" in old else old for old, new in zip(*rows, strict=True))
+        for rows in zip(tokens.strings, found, strict=True)
+    )
 
 
 def vocabulary(ids: list[int], tokenizer: object) -> list[str]:
-    """Return the text of each token id by itself; ``"#17"`` without a tokenizer.
+    r"""Return the text of each token id by itself; ``"#17"`` without a tokenizer.
 
-    Bytes that are no whole letter are shown as such, ``"<0xE2>"``.
+    Bytes that are no whole letter are shown as such, ``"\xe2"``.
     """
     if tokenizer is None:
         return [f"#{i}" for i in ids]

@@ -8,7 +8,7 @@ _REPLACEMENT = "\ufffd"
 
 
 def spelled(text: str, piece: str) -> str:
-    """Return a token's text, its bytes as ``<0xE2>`` where they are no whole letters.
+    r"""Return a token's text, its bytes as ``\xe2`` where they are no whole letters.
 
     Args:
         text: The token decoded by itself.
@@ -16,7 +16,7 @@ def spelled(text: str, piece: str) -> str:
 
     Example:
         >>> spelled("\ufffd", "â"), spelled(" \ufffd", "Ġâ"), spelled(" the", "Ġthe")
-        ('<0xE2>', ' <0xE2>', ' the')
+        ('\\xe2', ' \\xe2', ' the')
     """
     known = _bytes()
     if _REPLACEMENT not in text or not all(letter in known for letter in piece):
@@ -24,7 +24,7 @@ def spelled(text: str, piece: str) -> str:
     data = bytes(known[letter] for letter in piece)
     # What is no UTF-8 comes back as surrogates, which stand for one byte each.
     found = data.decode("utf-8", errors="surrogateescape")
-    return "".join(f"<0x{ord(c) - 0xDC00:02X}>" if 0xDC80 <= ord(c) <= 0xDCFF else c for c in found)
+    return "".join(f"\\x{ord(c) - 0xDC00:02x}" if 0xDC80 <= ord(c) <= 0xDCFF else c for c in found)
 
 
 @functools.cache

@@ -146,7 +146,15 @@ def _of_cache(cache: ActivationCache, sites: Any, layers: Any) -> Source:
             }
 
     rounding = {name: torch.finfo(cache[key].dtype).eps for name, key in keys.items()}
-    return Source(f"the cache ({counted(len(rows), 'token')})", widths, len(rows), read, rounding)
+    what = f"the cache{_of_whom(cache)} ({counted(len(rows), 'token')})"
+    return Source(what, widths, len(rows), read, rounding)
+
+
+def _of_whom(cache: ActivationCache) -> str:
+    """Say which model a cache is of, a path by its last part; nothing where nobody knows."""
+    known = cache.provenance.get("model") if cache.model is None else cache.model.cfg.model_name
+    name = str(known or "").replace("\\", "/").rstrip("/").rpartition("/")[2]
+    return f" of {name}" if name else ""
 
 
 def _trailing(cache: ActivationCache, key: str) -> int:

@@ -381,5 +381,5 @@ def test_composition_tells_its_progress_and_its_interruption(model: ns.HookedGPT
 def test_bytes_are_told_apart(model: ns.HookedGPTNeo) -> None:
     words = vocabulary(list(range(model.config.d_vocab)), model.tokenizer)
     assert len(set(words)) == len(words)
-    assert "<0xBB>" in words
+    assert "\\xbb" in words
     assert not any("\ufffd" in word for word in words)
