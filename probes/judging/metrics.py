@@ -16,6 +16,7 @@ Part = Callable[[Floats], dict[str, Floats]]
 """Maps weights [groups, resamples] to scores [resamples] by name."""
 
 LOWER_IS_BETTER = frozenset({"log_loss", "mae"})
+"""Scores of which a smaller one is better; of all others a larger one is."""
 _NAMES = {
     "binary": ("accuracy", "balanced_accuracy", "f1", "log_loss", "auc"),
     "multiclass": ("accuracy", "balanced_accuracy", "f1", "log_loss", "auc"),

@@ -40,6 +40,8 @@ class AmnesicReport:
     """Of measures ``loss`` and ``accuracy`` (after minus before), against both controls."""
     ranks: Mapping[int, int]
     """Directions taken out, by layer."""
+    model: str = ""
+    """What the language model is called."""
 
     def find(self, measure: str = "loss", control: str = "same norm") -> Effect:
         """Return one effect.
@@ -158,7 +160,10 @@ def amnesic(
         for at, measure in enumerate(("loss", "accuracy"))
     ]
     ranks = {layer: eraser.rank for layer, eraser in erasers.items()}
-    return AmnesicReport(float(before[0].mean()), float(before[1].mean()), tuple(effects), ranks)
+    return AmnesicReport(
+        float(before[0].mean()), float(before[1].mean()), tuple(effects), ranks,
+        model=str(model.cfg.model_name),
+    )  # fmt: skip
 
 
 def _check_erasers(erasers: Any) -> None:

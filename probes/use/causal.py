@@ -121,7 +121,14 @@ def causal_effect(
             others = Experiment(model, place, counterparts, **common)
             effects += _exchange(work, reading, others)
     return CausalReport(
-        place, tuple(effects), runs.measures[-1], erasing.method, tuple(shifts.tolist()), n_random
+        place,
+        tuple(effects),
+        runs.measures[-1],
+        erasing.method,
+        tuple(shifts.tolist()),
+        n_random,
+        model=str(model.cfg.model_name),
+        label=getattr(getattr(probe, "card_", None), "label", None),
     )
 
 

@@ -39,6 +39,10 @@ class CausalReport:
     """By how much steering moved the probe's logit, for each direction."""
     n_random: int
     """Random interventions beside each."""
+    model: str = ""
+    """What the language model is called."""
+    label: str | None = None
+    """What the probe predicts, where it knows."""
 
     def find(
         self,
