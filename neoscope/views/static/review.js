@@ -30,8 +30,6 @@ function facts(item) {
 function render({ model, el }) {
   const root = element("div", "ns-review");
   root.tabIndex = 0;
-  // JupyterLab would take k and d for commands on cells.
-  root.setAttribute("data-lm-suppress-shortcuts", "true");
   root.setAttribute("role", "group");
   root.setAttribute("aria-label", "Review of withheld texts");
 
@@ -73,6 +71,9 @@ function render({ model, el }) {
   root.append(progress, counts, text, list, buttons, error);
 
   root.addEventListener("keydown", (event) => {
+    // JupyterLab takes keys for commands on cells while they bubble up: d twice deletes one.
+    const save = (event.ctrlKey || event.metaKey) && !event.altKey && event.key.toLowerCase() === "s";
+    if (!save) event.stopPropagation();
     if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
     if (event.target === note) {
       if (event.key === "Escape" || event.key === "Enter") root.focus();
@@ -81,7 +82,6 @@ function render({ model, el }) {
     const action = actions[event.key.toLowerCase()];
     if (!action) return;
     event.preventDefault();
-    event.stopPropagation();
     action();
   });
 

@@ -1,0 +1,370 @@
+"""The microscope in a browser: what is clicked and typed is what Python computes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from playwright.sync_api import Page, expect
+
+import neoscope as ns
+from neoscope.edits import ablate
+from neoscope.views import Microscope
+from tests.browser.jupyter import (
+    Lab,
+    close_kernels,
+    notebook,
+    open_notebook,
+    run_all,
+    show_whole,
+)
+from tests.browser.microscope_page import open_widget, push
+from tests.browser.watch import Watch, shot
+
+MARY = "When Mary and John went to the store, John gave a drink to"
+JOHN = "When Mary and John went to the store, Mary gave a drink to"
+EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)> שלום \u202e 👩‍👩‍👧"
+expect.set_options(timeout=30_000)
+# How long it takes from a click until what it asked for is drawn, in ms.
+_CLICK = """
+(selector) => new Promise((done) => {
+  const root = document.querySelector('.nsm'), start = performance.now();
+  root.addEventListener('microscope-drawn', () => requestAnimationFrame(
+    () => done(performance.now() - start)), {once: true});
+  document.querySelector(selector).click();
+})
+"""
+
+
+@pytest.fixture(scope="module")
+def model() -> ns.HookedGPTNeo:
+    return ns.load("organism")
+
+
+def head(page: Page, name: str) -> str:
+    """Return how to find a head's thumbnail."""
+    return f'.nsm-head[aria-label^="head {name}"]'
+
+
+def numbers(page: Page) -> dict[str, list[str]]:
+    """Return the table of next tokens: token to its numbers."""
+    rows = page.locator(".nsm-next tbody tr").all()
+    return {
+        row.locator("th").inner_text(): row.locator("td.nsm-number").all_inner_texts()
+        for row in rows
+    }
+
+
+def said(model: ns.HookedGPTNeo, text: str, word: str, *edits: ns.edits.Edit) -> str:
+    """Return the probability of a word after a text, as the page writes it."""
+    with torch.no_grad():
+        logits = model.run_with_edits(text, list(edits))[0, -1]
+    tokenizer = model.tokenizer
+    assert tokenizer is not None
+    return f"{float(logits.softmax(-1)[tokenizer.encode(word)[0]]):.3f}"
+
+
+def check_a_visit(page: Page, model: ns.HookedGPTNeo) -> None:
+    """Type, click a head, hover, switch it off: the page shows what Python computes."""
+    page.wait_for_selector(".nsm-token")
+    box = page.get_by_role("textbox", name="prompt", exact=True)
+    box.fill(MARY)
+    box.press("Enter")
+    expect(page.locator(".nsm-token")).to_have_count(14)
+    assert numbers(page)["·Mary"] == [said(model, MARY, " Mary")]
+    page.locator(head(page, "2.1")).click()
+    expect(page.locator(".nsm-pattern .nsm-title")).to_have_text("Head 2.1 (global)")
+    page.locator(".nsm-token").nth(13).hover()
+    _, cache = model.run_with_cache(MARY, sites="pattern", layers=2)
+    pattern = cache["pattern", 2][0, 1]
+    best = int(pattern[13].argmax())
+    expect(page.locator(".nsm-hint")).to_contain_text(f"{best}\u00a0")
+    expect(page.locator(".nsm-hint")).to_contain_text(f"{float(pattern[13, best]):.2f}")
+    page.get_by_role("button", name="Switch 2.1 off").click()
+    expect(page.locator(".nsm-loss")).to_contain_text("→")
+    off = ablate("z", layer=2, head=1)
+    shown = numbers(page)
+    assert shown["·Mary"] == [said(model, MARY, " Mary"), said(model, MARY, " Mary", off)]
+    assert shown["·Mary"][0] != shown["·Mary"][1]
+    with torch.no_grad():
+        loss = float(model(MARY, edits=off, return_type="loss"))
+    expect(page.locator(".nsm-loss")).to_contain_text(f"→ {loss:.4f} nats")
+
+
+def test_a_visit_in_a_plain_page(page: Page, watch: Watch, model: ns.HookedGPTNeo) -> None:
+    scope = Microscope(model, "The keys near the cabinet")
+    open_widget(page, scope)
+    check_a_visit(page, model)
+    assert scope.text == MARY and scope.selected == (2, 1) and len(scope.edits) == 1
+    assert watch.errors == []
+
+
+def test_errors_are_shown_and_nothing_is_lost(page: Page, model: ns.HookedGPTNeo) -> None:
+    scope = Microscope(model, MARY)
+    open_widget(page, scope)
+    box = page.get_by_role("textbox", name="prompt", exact=True)
+    box.fill("")
+    expect(page.get_by_role("alert")).to_contain_text("empty")
+    expect(page.locator(".nsm-token")).to_have_count(14)
+    box.fill("the " * 200)
+    expect(page.get_by_role("alert")).to_contain_text("the model's context is 128")
+    assert box.input_value() == "the " * 200 and scope.text == MARY
+    box.fill("The xylophone")  # without Enter: it is sent after a pause
+    expect(page.get_by_role("status")).to_contain_text("xylophone")
+    expect(page.get_by_role("alert")).to_be_empty()
+    assert scope.text == "The xylophone"
+
+
+def test_every_part_is_reached_by_keys(page: Page, model: ns.HookedGPTNeo) -> None:
+    scope = Microscope(model, MARY)
+    open_widget(page, scope)
+    page.locator(head(page, "0.0")).focus()
+    for key in ("ArrowDown", "ArrowDown", "ArrowRight"):
+        page.keyboard.press(key)
+    expect(page.locator(head(page, "2.1"))).to_be_focused()
+    expect(page.locator(".nsm-pattern .nsm-title")).to_contain_text("Head 2.1")
+    page.keyboard.press("x")
+    expect(page.locator(head(page, "2.1"))).to_have_attribute("aria-label", "head 2.1, off (zero)")
+    page.keyboard.press("x")
+    expect(page.locator(".nsm-none")).to_be_visible()
+    page.locator(".nsm-token").nth(13).focus()
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    expect(page.locator(".nsm-lens .nsm-title")).to_contain_text("after 1")
+    assert scope.position == 1
+    page.locator(".nsm-pattern canvas").focus()
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator(".nsm-pattern .nsm-readout")).to_contain_text("looks at")
+    for canvas in page.locator("canvas:not([aria-hidden])").all():
+        if canvas.is_visible():
+            assert canvas.get_attribute("aria-label")
+    # One stop for all heads and one for all tokens.
+    for group in (".nsm-head", ".nsm-token"):
+        assert page.locator(f'{group}[tabindex="0"]').count() == 1
+
+
+def test_steering_and_mlps(page: Page, model: ns.HookedGPTNeo) -> None:
+    scope = Microscope(model, MARY, directions={"up": torch.ones(model.config.d_model)})
+    open_widget(page, scope)
+    page.get_by_role("button", name="MLP 1, on").click()
+    expect(page.locator(".nsm-edit")).to_have_count(1)
+    page.get_by_role("radio", name="mean").click()
+    page.get_by_role("button", name="MLP 2, on").click()
+    expect(page.locator(".nsm-edit-label").nth(1)).to_have_text("MLP 2 off (mean)")
+    slider = page.get_by_role("slider")
+    slider.fill(str(float(slider.get_attribute("max") or 0)))
+    expect(page.locator(".nsm-edit")).to_have_count(3)
+    with torch.no_grad():
+        expected = model.run_with_edits(MARY, scope.edits)[0]
+    assert float((scope.logits - expected).abs().max()) <= 1e-5 * float(expected.abs().max())
+    page.get_by_role("button", name="undo MLP 1 off (zero)").click()
+    expect(page.locator(".nsm-edit")).to_have_count(2)
+    page.get_by_role("button", name="Undo all").click()
+    expect(page.locator(".nsm-edit")).to_have_count(0)
+    assert slider.input_value() == "0" and scope.edits == []
+
+
+def test_a_click_on_the_map_patches(page: Page, model: ns.HookedGPTNeo) -> None:
+    scope = Microscope(model, MARY)
+    open_widget(page, scope)
+    page.get_by_role("textbox", name="other prompt").fill(JOHN)
+    page.get_by_role("button", name="stream").click()
+    canvas = page.locator(".nsm-patching canvas")
+    expect(canvas).to_be_visible()
+    found = scope.patching
+    assert found is not None
+    canvas.focus()
+    page.keyboard.press("ArrowUp")  # the last cell
+    layer, position = found.mean.shape[0] - 1, found.mean.shape[1] - 1
+    readout = page.locator(".nsm-patching .nsm-readout")
+    expect(readout).to_contain_text(f"+{found.mean[layer, position]:.2f} logits")
+    page.keyboard.press("Enter")
+    expect(page.locator(".nsm-edit")).to_have_count(1)
+    assert repr(scope.edits[0]) == f"replace('resid_post', layer={layer}, positions=[{position}])"
+    expect(page.locator(".nsm-next tbody tr").first).to_contain_text("·John")
+    page.get_by_role("button", name="heads").click()
+    expect(canvas).to_have_attribute("aria-label", "map of patches, 4 layers by 4 heads, "
+        f"largest effect {np.abs(scope.compare('z').mean).max():.2f} logits; "
+        "arrow keys read it, Enter patches")  # fmt: skip
+
+
+def test_what_python_sets_is_shown(page: Page, model: ns.HookedGPTNeo) -> None:
+    scope = Microscope(model, MARY)
+    open_widget(page, scope)
+    scope.text, scope.selected = "The keys near the cabinet", (1, 2)
+    scope.edits = [ablate("mlp_out", layer=0)]
+    push(page, scope)
+    box = page.get_by_role("textbox", name="prompt", exact=True)
+    expect(box).to_have_value("The keys near the cabinet")
+    expect(page.locator(".nsm-pattern .nsm-title")).to_have_text("Head 1.2 (local, window 32)")
+    expect(page.get_by_role("button", name="MLP 0, off (zero)")).to_be_visible()
+    page.locator(".nsm-code summary").click()
+    expect(page.locator(".nsm-pre")).to_contain_text('ablate("mlp_out", layer=0)')
+
+
+@pytest.mark.filterwarnings("ignore::neoscope.UnseenWordWarning")
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_nothing_in_a_prompt_is_run(
+    page: Page, no_network: Watch, model: ns.HookedGPTNeo, theme: str
+) -> None:
+    page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+    scope = Microscope(model, EVIL, other=EVIL, directions={EVIL: torch.ones(128)})
+    scope.steer(EVIL, 0, 1.0)
+    open_widget(page, scope)
+    assert page.locator(".nsm").get_attribute("data-theme") == theme
+    assert page.locator(".nsm script, .nsm img").count() == 0
+    page.set_content(scope.to_html())
+    assert page.locator("script, img").count() == 0
+    assert no_network.dialogs == [] and no_network.outside() == [] and no_network.errors == []
+
+
+def test_a_click_is_answered_at_once(page: Page, model: ns.HookedGPTNeo) -> None:
+    scope = Microscope(model, MARY)
+    open_widget(page, scope)
+    page.evaluate(_CLICK, head(page, "1.1"))
+    times = [page.evaluate(_CLICK, head(page, f"{i}.{i}")) for i in (0, 1, 2, 3)]
+    # A run of the model is slow here: the types of every call are checked. In JupyterLab it is not.
+    assert np.median(times) < 200, times
+
+
+def test_a_visit_in_jupyterlab(page: Page, watch: Watch, lab: Lab, model: ns.HookedGPTNeo) -> None:
+    first = (
+        "import neoscope as ns\nfrom neoscope.views import Microscope\n"
+        f'scope = Microscope(ns.load("organism"), "The keys near the cabinet", other={JOHN!r})\n'
+        "scope"
+    )
+    path: Path = lab.write("microscope.ipynb", [first])
+    open_notebook(page, lab, path)
+    run_all(page)
+    check_a_visit(page, model)
+    page.get_by_role("button", name="stream").click()
+    expect(page.locator(".nsm-patching canvas")).to_be_visible()
+    times = [page.evaluate(_CLICK, head(page, f"{i}.{i}")) for i in (0, 1, 2, 3)]
+    times += [page.evaluate(_CLICK, ".nsm-switch") for _ in range(4)]
+    print("ms from click to picture:", [round(one) for one in times])  # noqa: T201
+    assert np.median(times) < 200, times
+    show_whole(page)
+    shot(page.locator(".nsm"), "microscope")
+    close_kernels(page)
+    assert watch.outside(lab.url, lab.socket) == []
+    assert watch.errors == []
+
+
+_KEYS = (
+    "import torch, neoscope as ns\nfrom neoscope.views import Microscope\n"
+    "up, down = torch.ones(128), -torch.ones(128)\n"
+    f"scope = Microscope(ns.load('organism'), {MARY!r}, directions={{'up': up, 'down': down}})\n"
+    "scope"
+)
+
+
+def cells(page: Page) -> int:
+    """Return how many cells the open notebook has."""
+    return len(notebook(page)["cells"])
+
+
+def test_keys_act_on_the_widget_and_never_on_jupyterlabs_cells(page: Page, lab: Lab) -> None:
+    open_notebook(page, lab, lab.write("keys.ipynb", [_KEYS, "kept = 1"]))
+    run_all(page)
+    page.wait_for_selector(".nsm-token")
+    page.locator(head(page, "2.1")).click()
+    switch = page.locator(".nsm-switch")
+    expect(switch).to_have_text("Switch 2.1 off")
+    places = (".nsm-token >> nth=3", ".nsm-chip >> nth=0", ".nsm-pattern .nsm-title", ".nsm-facts")
+    for i, place in enumerate(places):
+        page.locator(place).click()
+        page.keyboard.press("x")
+        expect(switch).to_have_attribute("aria-pressed", "false" if i % 2 else "true")
+        assert cells(page) == 2, place
+    # d twice deletes a cell, b inserts one, arrows go to another.
+    for key in ("d", "d", "b", "ArrowDown"):
+        page.keyboard.press(key)
+    assert cells(page) == 2
+    page.get_by_role("textbox", name="prompt", exact=True).press("x")
+    expect(switch).to_have_attribute("aria-pressed", "false")
+    slider = page.get_by_role("slider")
+    slider.focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    step = float(slider.get_attribute("step") or 0)
+    assert float(slider.input_value()) == pytest.approx(3 * step)
+    expect(page.locator(".nsm-edit-label").last).to_contain_text(f"+{3 * step:.2f} along up")
+    names = page.get_by_role("combobox", name="direction")
+    names.focus()
+    page.keyboard.press("ArrowDown")
+    expect(names.locator("option:checked")).to_have_text("down")
+    close_kernels(page)
+
+
+def test_a_kernel_that_is_gone_is_told_of(page: Page, lab: Lab) -> None:
+    open_notebook(page, lab, lab.write("gone.ipynb", [_KEYS]))
+    run_all(page)
+    page.wait_for_selector(".nsm-token")
+    page.evaluate(
+        "() => window.jupyterapp.shell.currentWidget.context.sessionContext"
+        ".session.kernel.restart()"
+    )
+    expect(page.get_by_role("alert")).to_contain_text("kernel that made this is gone")
+    page.locator(head(page, "1.1")).click()
+    expect(page.get_by_role("alert")).to_contain_text("run the cell again")
+    expect(page.locator(".nsm-busy")).to_have_count(0)
+    close_kernels(page)
+
+
+def test_a_kernel_that_does_not_answer_is_told_of(page: Page, model: ns.HookedGPTNeo) -> None:
+    scope = Microscope(model, MARY)
+    page.clock.install()
+    open_widget(page, scope)
+    page.evaluate("() => { window.tellPython = () => new Promise(() => {}); }")
+    page.locator(head(page, "1.1")).click()
+    expect(page.locator(".nsm-busy")).to_have_count(1)
+    page.clock.run_for(16_000)
+    expect(page.get_by_role("alert")).to_contain_text("run the cell again")
+    expect(page.locator(".nsm-busy")).to_have_count(0)
+
+
+@pytest.mark.filterwarnings("ignore:.*overflow.*")
+def test_no_number_is_a_dash_and_an_error(page: Page, watch: Watch, model: ns.HookedGPTNeo) -> None:
+    scope = Microscope(model, MARY, directions={"up": torch.linspace(-1, 1, 128)})
+    scope.steer("up", 0, 1e30)
+    assert not bool(scope.logits.isfinite().all())
+    open_widget(page, scope)
+    expect(page.get_by_role("alert")).to_contain_text("NaN or infinity")
+    assert [one[1] for one in numbers(page).values()] == ["–"] * 10
+    expect(page.locator(".nsm-loss")).to_contain_text("→ – nats")
+    page.get_by_role("button", name="Undo all").click()
+    expect(page.get_by_role("alert")).to_be_empty()
+    assert watch.errors == []
+
+
+def test_the_slider_keeps_its_width(page: Page, model: ns.HookedGPTNeo) -> None:
+    scope = Microscope(model, MARY, directions={"up": torch.ones(128)})
+    open_widget(page, scope)
+    slider = page.get_by_role("slider")
+    before = (slider.bounding_box() or {})["width"]
+    slider.fill(slider.get_attribute("min") or "")
+    expect(page.locator(".nsm-edit")).to_have_count(1)
+    assert (slider.bounding_box() or {})["width"] == before
+
+
+def test_a_long_prompt_is_whole_lines_and_its_last_token_is_seen(
+    page: Page, model: ns.HookedGPTNeo
+) -> None:
+    scope = Microscope(model, " ".join([MARY] * 8))
+    open_widget(page, scope)
+    box = page.get_by_role("textbox", name="prompt", exact=True)
+    expect(page.locator(".nsm-token-selected")).to_be_in_viewport()
+    for width in (1000, 420, 700):
+        page.evaluate("(width) => { document.body.style.width = `${width}px`; }", width)
+        page.wait_for_timeout(200)
+        shown, whole, line, rest = box.evaluate(
+            "(node) => { const style = getComputedStyle(node); return [node.clientHeight,"
+            " node.scrollHeight, parseFloat(style.lineHeight), parseFloat(style.paddingTop)]; }"
+        )
+        assert abs((shown - rest) / line - round((shown - rest) / line)) < 0.06 or shown >= whole, (
+            width
+        )
