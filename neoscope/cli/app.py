@@ -18,6 +18,7 @@ from neoscope import __version__
 from neoscope.cli import (
     attribute,
     cache,
+    demo,
     evaluate,
     export,
     heads,
@@ -27,6 +28,7 @@ from neoscope.cli import (
     organism,
     patch,
     probe,
+    report,
     run,
     verify,
 )
@@ -143,11 +145,13 @@ app.command("attribute")(attribute.attribute)
 app.command("heads")(heads.heads)
 app.command("info")(info.info)
 app.command("cache")(cache.cache)
+app.command("demo")(demo.demo)
 app.command("eval")(evaluate.evaluate)
 app.command("export")(export.export)
 app.command("neurons")(neurons.neurons)
 app.command("lens")(lens.lens)
 app.command("patch")(patch.patch)
+app.command("report")(report.report)
 app.command("run")(run.run)
 app.command("verify")(verify.verify)
 app.add_typer(organism.app, name="organism")
