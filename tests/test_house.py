@@ -136,7 +136,7 @@ def test_readme_opens_with_two_commands() -> None:
     blocks = re.findall(r"^```bash\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
     assert len(blocks) == 2, ".ci/run runs two ```bash blocks: install and run, install and test"
     assert all(block.count("\n") == 1 for block in blocks)
-    assert blocks[0].rstrip().endswith("neoscope cache")
+    assert blocks[0].rstrip().endswith("neoscope demo")
     assert blocks[1].rstrip().endswith("-m pytest")
 
 

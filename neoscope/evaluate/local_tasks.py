@@ -40,20 +40,20 @@ def local_task(
 ) -> dict[str, Any]:
     r"""Make a task of a local file, for :func:`evaluate` and for lm_eval itself.
 
-    ==================  ==============================================  ===========================
-    kind                columns                                         metrics
-    ==================  ==============================================  ===========================
-    ``minimal_pairs``   ``sentence_good``, ``sentence_bad`` (BLiMP's)   acc
-    ``multiple_choice`` ``context`` (or ``query``), ``choices``,        acc, acc_norm
-                        ``label`` (an index, a letter or the choice);
-                        or as in ARC ``choices`` of ``text`` and
-                        ``label``, and ``answerKey``, one of these
-    ``perplexity``      ``text``; a .txt file is one text               word_perplexity,
-                                                                        byte_perplexity,
-                                                                        bits_per_byte
-    ``generate``        ``prompt``, ``answer`` (or a list of accepted   exact_match
-                        ones)
-    ==================  ==============================================  ===========================
+    ===================  ==============================================  ==========================
+    kind                 columns                                         metrics
+    ===================  ==============================================  ==========================
+    ``minimal_pairs``    ``sentence_good``, ``sentence_bad`` (BLiMP's)   acc
+    ``multiple_choice``  ``context`` (or ``query``), ``choices``,        acc, acc_norm
+                         ``label`` (an index, a letter or the choice);
+                         or as in ARC ``choices`` of ``text`` and
+                         ``label``, and ``answerKey``, one of these
+    ``perplexity``       ``text``; a .txt file is one text               word_perplexity,
+                                                                         byte_perplexity,
+                                                                         bits_per_byte
+    ``generate``         ``prompt``, ``answer`` (or a list of accepted   exact_match
+                         ones)
+    ===================  ==============================================  ==========================
 
     Args:
         path: A file of JSON lines, a JSON list, or for perplexity a text file.

@@ -127,7 +127,7 @@ class Featurizer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scik
         return self
 
     def transform(self, X: Any) -> NDArray[Any]:
-        """Return [texts, n_features_out_]; NaN where a text has no value, as a single token's loss.
+        """Return ``[texts, n_features_out_]``; NaN where there is no value (a single token's loss).
 
         Args:
             X: [texts] or [texts, 1].
