@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from neoscope.cli import app
 from tests.neoscope.test_start_up import COMMAND, HEAVY, imported_by
 
-RUNNER = CliRunner()
+ROOT = Path(__file__).parents[3]
 
 
-def demo(*args: str) -> Result:
-    result = RUNNER.invoke(app, ["demo", "--n", "100", *args], env={"COLUMNS": "80"})
-    assert isinstance(result.exception, SystemExit | None), result.exception
-    return result
+def demo(*args: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as its user does: here, every call's types would be checked."""
+    command = [sys.executable, "-m", "neoscope", "demo", "--n", "100", *args]
+    environment = {**os.environ, "COLUMNS": "80"}
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
 
 
 def test_steps_are_shown_with_their_time_within_80_columns(tmp_path: Path) -> None:
     result = demo("--out", str(tmp_path / "demo"))
-    assert result.exit_code == 0, result.stderr
+    assert result.returncode == 0, result.stderr
     assert max(map(len, result.stdout.replace(str(tmp_path), "").splitlines())) <= 80
     assert len(re.findall(r"^\S.* \d+\.\d s$", result.stdout, re.M)) == 9
     assert re.search(r"^ +2\.0 +induction +0\.96\d .* 0\.964", result.stdout, re.M)
@@ -50,7 +54,7 @@ def test_json_alone_is_printed(tmp_path: Path) -> None:
 def test_a_foreign_folder_is_one_line_and_nothing_is_loaded(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine", encoding="utf-8")
     result = demo("--out", str(tmp_path))
-    assert result.exit_code == 1
+    assert result.returncode == 1
     assert len(result.stderr.strip().splitlines()) == 1
     assert "no demonstration's folder" in result.stderr
     args = ("demo", "--out", str(tmp_path))
