@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from neoscope.views.labels import cut, escaped, model_name, visible
-from neoscope.views.words_cells import spoken
+from neoscope.views.labels import cut, escaped, model_name, spoken, visible
 
 if TYPE_CHECKING:
     from neoscope.analysis import Attribution

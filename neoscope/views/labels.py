@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 LONGEST = 24
 """Most characters of a token in a label."""
-_NAMED = {"\n": "⏎", "\r": "␍", "\t": "⇥", "\x00": "␀"}
+NAMED = {"\n": "⏎", "\r": "␍", "\t": "⇥", "\x00": "␀"}
 _PATH = re.compile(r"[\w~. :-]*[/\\][\w~. :/\\-]*")
 _HUB = re.compile(r"\w[\w.-]*/\w[\w.-]*")
-_JOINER = "\u200d"
+JOINER = "\u200d"
 """Holds the parts of one emoji together."""
 _RIGHT_TO_LEFT = ("R", "AL", "AN")
 _FIRST_STRONG, _POP = "\u2068", "\u2069"
@@ -42,10 +42,51 @@ def cut(text: str, longest: int = LONGEST) -> str:
     return f"{text[:head]}…{text[len(text) - (longest - 1 - head) :]}"
 
 
+def seen(text: str, keep: str = JOINER) -> str:
+    r"""Return a text in which every letter that cannot be seen is written as its number.
+
+    Args:
+        text: Anything.
+        keep: Letters that stay although they cannot be seen.
+
+    Example:
+        >>> seen("a\x07b")
+        'a\\x07b'
+    """
+    return "".join(
+        one if one.isprintable() or one in keep else f"\\x{ord(one):02x}" for one in text
+    )
+
+
+def isolated(text: str) -> str:
+    """Return a text that cannot turn the direction of what stands beside it (Hebrew, Arabic).
+
+    Args:
+        text: Anything.
+    """
+    if any(unicodedata.bidirectional(letter) in _RIGHT_TO_LEFT for letter in text):
+        return f"{_FIRST_STRONG}{text}{_POP}"
+    return text
+
+
+def spoken(token: str, longest: int = LONGEST) -> str:
+    """Return a token as a label for what escapes its text itself, such as a title.
+
+    Args:
+        token: The token's string.
+        longest: Most characters.
+
+    Example:
+        >>> spoken(" <b>")
+        '·<b>'
+    """
+    shown = token.replace(" ", "·") if token.strip() != token or not token.strip() else token
+    named = "".join(NAMED.get(letter, letter) for letter in shown)
+    return isolated(cut(seen(named), longest) or "∅")
+
+
 def visible(token: str, longest: int = LONGEST) -> str:
     """Return a token as a label: ``" the"`` is ``"·the"``, a newline ``"⏎"``; escaped.
-
-    A token that could turn the direction of what stands beside it (Hebrew, Arabic) is isolated.
 
     Args:
         token: The token's string.
@@ -55,15 +96,7 @@ def visible(token: str, longest: int = LONGEST) -> str:
         >>> visible(" the"), visible("<b>")
         ('·the', '&lt;b&gt;')
     """
-    shown = token.replace(" ", "·") if token.strip() != token or not token.strip() else token
-    shown = "".join(_NAMED.get(letter, letter) for letter in shown)
-    shown = "".join(
-        one if one.isprintable() or one == _JOINER else f"\\x{ord(one):02x}" for one in shown
-    )
-    shown = cut(shown, longest) or "∅"
-    if any(unicodedata.bidirectional(letter) in _RIGHT_TO_LEFT for letter in shown):
-        shown = f"{_FIRST_STRONG}{shown}{_POP}"
-    return escaped(shown)
+    return escaped(spoken(token, longest))
 
 
 def model_name(name: object) -> str:

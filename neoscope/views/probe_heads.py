@@ -11,7 +11,7 @@ from plotly.subplots import make_subplots
 
 from neoscope.views.dimensions_layers import panel_title, place_titles
 from neoscope.views.heatmaps import colours, panel
-from neoscope.views.labels import visible
+from neoscope.views.labels import cut, visible
 from neoscope.views.probe_lines import MARK
 from neoscope.views.probe_sweep import METRICS, chosen, titles, told, value_of
 from neoscope.views.theme import SEQUENTIAL, add_note, new_figure
@@ -47,7 +47,7 @@ def by_head(result: SweepResult, metric: str) -> go.Figure:
     figure = new_figure(title, subtitle, height=150 + each * len(sites))
     make_subplots(len(sites), 2 if selective else 1, horizontal_spacing=0.2,
                   vertical_spacing=min(0.3, 70 / (each * len(sites))), figure=figure,
-                  subplot_titles=[panel_title(visible_title(text)) for text in above])  # fmt: skip
+                  subplot_titles=[panel_title(cut(text, 48)) for text in above])  # fmt: skip
     for row, site in enumerate(sites, 1):
         here = [one for one in result.places if one.place.site == site]
         _draw(figure, here, metric, row, 1, chosen(result))
@@ -61,13 +61,6 @@ def by_head(result: SweepResult, metric: str) -> go.Figure:
         floor = _floor(result, metric)
         add_note(figure, f"Framed: {best.place}, chosen on validation; {score}.{floor}")
     return figure
-
-
-def visible_title(site: str) -> str:
-    """Return a site's name for a title, cut."""
-    from neoscope.views.labels import cut
-
-    return cut(site, 48)
 
 
 def _column(one: PlaceResult) -> str:

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from neoscope.errors import ProbeError
 from neoscope.views.dimensions_layers import headroom
 from neoscope.views.given import expect, one_of
-from neoscope.views.labels import model_name, visible
+from neoscope.views.labels import cut, model_name, visible
 from neoscope.views.theme import add_note
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def probes(result: SweepResult, *, metric: str | None = None) -> go.Figure:
 def titles(result: SweepResult, metric: str) -> tuple[str, str]:
     """Return the title and the subtitle of a sweep, plain text."""
     name = METRICS.get(metric, (metric, ""))[0]
-    what = f": {visible_plain(result.label)}" if result.label else ""
+    what = f": {_titled(result.label)}" if result.label else ""
     heads = any(one.place.head is not None for one in result.places)
     source = result.source
     facts = [model_name(source.model_name) if source.model_name else "arrays"]
@@ -89,10 +89,8 @@ def titles(result: SweepResult, metric: str) -> tuple[str, str]:
     return f"Probe {name} by {by}, on untouched rows{what}", " · ".join(facts)
 
 
-def visible_plain(text: Any) -> str:
+def _titled(text: Any) -> str:
     """Return a name for a title, cut; whoever draws the title escapes it."""
-    from neoscope.views.labels import cut
-
     return cut(" ".join(str(text).split()), 60)
 
 
@@ -115,7 +113,7 @@ def remarks(result: SweepResult) -> list[str]:
     for key, what in (("control", "Control task"), ("random-init", "Random twin"),
                       ("embeddings", "Embeddings"), ("mdl", "Codelength")):  # fmt: skip
         if key in result.notes:
-            found.append(f"{what}: {visible_plain(result.notes[key])}.")
+            found.append(f"{what}: {_titled(result.notes[key])}.")
     stopped = sum(not one.task.converged for one in result.places)
     if stopped:
         found.append(f"{stopped} of {len(result.places)} probes did not converge.")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from neoscope.errors import ViewError
 from neoscope.views.confusion_reading import plain, sorting
 from neoscope.views.dimensions_layers import colour_of, symbol_of
-from neoscope.views.labels import cut, escaped, visible
+from neoscope.views.labels import cut, escaped, seen, visible
 from neoscope.views.theme import CATEGORICAL, MUTED, SEQUENTIAL
 
 Array = NDArray[Any]
@@ -181,4 +181,4 @@ def _said(label: Any) -> str:
 
 
 def _shown(text: str) -> str:
-    return escaped("".join(one if one.isprintable() else f"\\x{ord(one):02x}" for one in text))
+    return escaped(seen(text, keep=""))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from neoscope.views.attention_reading import UNKNOWN
 from neoscope.views.attention_square import square, veil
 from neoscope.views.given import expect, row_of
 from neoscope.views.heatmaps import colours, panel, shrunk
-from neoscope.views.labels import model_name, numbered, ticks, visible
+from neoscope.views.labels import model_name, numbered, spoken, ticks
 from neoscope.views.theme import add_note, new_figure
 
 if TYPE_CHECKING:
@@ -178,7 +177,7 @@ def _tokens(result: Any, row: int) -> tuple[Any, list[str]]:
 def _plain(result: Any, row: int, at: int) -> str:
     """A position with its token, for a title, which is escaped there."""
     strings = result.strings[row]
-    return f"{at} {html.unescape(visible(strings[at]))}" if strings else str(at)
+    return f"{at} {spoken(strings[at])}" if strings else str(at)
 
 
 def _unit(result: Any) -> str:

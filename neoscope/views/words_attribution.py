@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neoscope.views.given import expect, row_of
-from neoscope.views.labels import model_name, visible
-from neoscope.views.words_cells import spoken
+from neoscope.views.labels import model_name, spoken, visible
 from neoscope.views.words_text import words
 
 if TYPE_CHECKING:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import html
 import unicodedata
 
-from neoscope.views.labels import cut, escaped, visible
+from neoscope.views.labels import JOINER, NAMED, cut, escaped, isolated, seen
 
 LONGEST = 40
 """Most letters of one token: a longer one is cut in its middle."""
-BREAK = "⏎"
-_NAMED = {"\n": BREAK, "\r": "␍", "\t": "⇥", "\x00": "␀", " ": "\xa0"}
-_JOINER = "\u200d"
-_ISOLATE, _POP = "\u2068", "\u2069"
-_RIGHT_TO_LEFT = ("R", "AL", "AN")
+BREAK = NAMED["\n"]
+_NAMED = {**NAMED, " ": "\xa0"}
+_KEPT = JOINER + "".join(_NAMED)
 
 
 def written(token: str, longest: int = LONGEST) -> str:
@@ -27,15 +24,9 @@ def written(token: str, longest: int = LONGEST) -> str:
         >>> written(" the\n"), written("\x07")
         ('\xa0the⏎', '\\x07')
     """
-    named = "".join(
-        _NAMED.get(letter) or (letter if _seen(letter) else f"\\x{ord(letter):02x}")
-        for letter in cut(token, longest)
-    )
+    plain = seen(cut(token, longest), _KEPT)
+    named = "".join(_NAMED.get(letter, letter) for letter in plain)
     return cut(named, longest) or "∅"
-
-
-def _seen(letter: str) -> bool:
-    return letter.isprintable() or letter == _JOINER
 
 
 def columns(text: str) -> int:
@@ -54,7 +45,7 @@ def columns(text: str) -> int:
     for letter in text:
         if not joined:
             total += _width(letter)
-        joined = letter == _JOINER
+        joined = letter == JOINER
     return max(1, total)
 
 
@@ -70,20 +61,4 @@ def label(text: str) -> str:
     Args:
         text: A piece of a token, or of a text.
     """
-    safe = escaped(text)
-    if any(unicodedata.bidirectional(letter) in _RIGHT_TO_LEFT for letter in text):
-        return f"{_ISOLATE}{safe}{_POP}"
-    return safe
-
-
-def spoken(token: str) -> str:
-    """Return a token for a title, which is escaped only when it is set: its spaces are shown.
-
-    Args:
-        token: The token's string.
-
-    Example:
-        >>> spoken(" <b>")
-        '·<b>'
-    """
-    return html.unescape(visible(token))
+    return isolated(escaped(text))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from neoscope.errors import NeoscopeError
-from neoscope.views.labels import visible
+from neoscope.views.labels import spoken
 from neoscope.views.microscope.changes import Patch, Steering, Switch
 from neoscope.views.microscope.comparing import Comparison
 from neoscope.views.microscope.desk import MicroscopeDesk
@@ -33,16 +32,6 @@ class Shown:
     """Of the selected head."""
     effects: bytes
     """Of the map; empty for none."""
-
-
-def word(token: str) -> str:
-    """Return a token as it is shown: spaces and control characters visible, cut; not escaped.
-
-    Example:
-        >>> word(" <b>")
-        '·<b>'
-    """
-    return html.unescape(visible(token))
 
 
 def answer(desk: MicroscopeDesk, message: Any) -> str:
@@ -115,7 +104,7 @@ def _state(desk: MicroscopeDesk, error: str, largest: float) -> dict[str, Any]:
         "other": setting.other,
         "error": error or not_finite(desk),
         "notes": list(desk.base.notes),
-        "tokens": [word(token) for token in run.tokens],
+        "tokens": [spoken(token) for token in run.tokens],
         "thumb": run.thumbnail_size,
         "selected": list(setting.selected),
         "position": desk.position,
@@ -154,7 +143,7 @@ def following(desk: MicroscopeDesk, top: int = TOP) -> list[dict[str, Any]]:
     rows = [
         {
             "id": int(i),
-            "token": word(decoded(desk.model, int(i))),
+            "token": spoken(decoded(desk.model, int(i))),
             "before": float(before[i]),
             "after": float(after[i]),
         }
@@ -188,7 +177,7 @@ def _lens(desk: MicroscopeDesk) -> dict[str, Any]:
     return {
         "name": strip.lens,
         "caveat": strip.caveat,
-        "rows": [{"label": a, "token": word(b), "probability": c} for a, b, c in rows],
+        "rows": [{"label": a, "token": spoken(b), "probability": c} for a, b, c in rows],
     }
 
 
@@ -201,8 +190,8 @@ def _map(found: Comparison, largest: float) -> dict[str, Any]:
         "columns": columns,
         "largest": largest,
         "gap": gap,
-        "answer": word(found.answer),
-        "wrong": word(found.wrong),
+        "answer": spoken(found.answer),
+        "wrong": spoken(found.wrong),
         "spans": [list(span) for span in found.spans],
     }
 

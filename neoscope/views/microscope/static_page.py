@@ -8,9 +8,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from neoscope.views.labels import spoken
 from neoscope.views.microscope.desk import MicroscopeDesk
 from neoscope.views.microscope.quantising import thumbnails
-from neoscope.views.microscope.showing import following, word
+from neoscope.views.microscope.showing import following
 
 _LEVELS = 8
 """Shades in a picture: cells of one shade are one path."""
@@ -72,7 +73,7 @@ def _prompt(tokens: Sequence[str], position: int) -> str:
     for i, token in enumerate(tokens):
         mark = "border-bottom:2px solid #d55e00;" if i == position else ""
         style = f"{mark}background:#eef2f5;border-radius:3px;padding:1px 4px;margin:1px"
-        text = f"<bdi>{html.escape(word(token))}</bdi>"
+        text = f"<bdi>{html.escape(spoken(token))}</bdi>"
         text = f"<b>{text}</b>" if i == position else text
         shown.append(f'<span style="{style};display:inline-block">{text}</span>')
     return f"<p>{' '.join(shown)}</p>"
@@ -99,7 +100,7 @@ def _next_table(desk: MicroscopeDesk) -> str:
 def _lens_table(desk: MicroscopeDesk) -> str:
     strip = desk.strip
     cells = [
-        [html.escape(label), word_cell(word(token)), chance(p)]
+        [html.escape(label), word_cell(spoken(token)), chance(p)]
         for label, token, p in zip(strip.labels, strip.tokens, strip.probabilities, strict=True)
     ]
     title = f"{strip.lens} lens at position {strip.position}"
@@ -142,7 +143,7 @@ def _selected(desk: MicroscopeDesk) -> str:
         max(5, min(28, 280 // size)),
         f"Pattern of head {layer}.{head}",
         # The first token of each row and column of the picture.
-        labels=[word(desk.run.tokens[i * n // size])[:_LETTERS] for i in range(size)],
+        labels=[spoken(desk.run.tokens[i * n // size])[:_LETTERS] for i in range(size)],
         windows=_windows(desk)[layer : layer + 1],
     )
 

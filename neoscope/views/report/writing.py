@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from neoscope.views.labels import seen
 from neoscope.views.report.parts import Code, Picture, Prose, Section, Table
 from neoscope.views.saving import CONFIG
 from neoscope.views.theme import template
@@ -114,9 +115,7 @@ def shown_text(text: str) -> str:
     Args:
         text: Any; a control character comes back as its number.
     """
-    return "".join(
-        one if one.isprintable() or one in _KEPT else f"\\x{ord(one):02x}" for one in text
-    )
+    return seen(text, _KEPT)
 
 
 def _least_width(picture: Picture) -> int:
