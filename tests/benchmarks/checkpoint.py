@@ -6,6 +6,7 @@ import contextlib
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformer_lens.model_bridge import TransformerBridge
@@ -21,14 +22,18 @@ _TINY = {"hidden_size": 64, "num_layers": 2, "num_heads": 4, "vocab_size": 1000,
 
 
 @contextlib.contextmanager
-def random_checkpoint(settings: Settings) -> Iterator[Path]:
-    """Save a random GPT-Neo, 125M-shaped unless ``quick``, into a folder that is removed after."""
+def random_checkpoint(settings: Settings, **given: Any) -> Iterator[Path]:
+    """Save a random GPT-Neo into a folder that is removed after.
+
+    Args:
+        settings: 125M-shaped unless ``quick``.
+        **given: What is otherwise, as transformers' config calls it.
+    """
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    shape = _TINY if settings.quick else _FULL
-    config = GPTNeoConfig(
-        **shape, attention_types=[[["global", "local"], shape["num_layers"] // 2]]
-    )
+    shape: dict[str, Any] = {**(_TINY if settings.quick else _FULL), **given}
+    shape.setdefault("attention_types", [[["global", "local"], shape["num_layers"] // 2]])
+    config = GPTNeoConfig(**shape)
     with tempfile.TemporaryDirectory() as folder:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from neoscope.evaluate import Harness
 from tests.benchmarks import checkpoint, texts
 from tests.benchmarks.harness import Contest, Figure, Settings
 
-_PAIRS, _CONTEXTS = 1_000, 6
+_PAIRS, _CONTEXTS = 300, 6
 _CONTEXT, _ENDINGS = 300, (15, 30)
 _SHORT_BATCHES, _LONG_BATCHES = (8, 16, 32), (1, 4, 8)
 _AGREEMENT = 1e-4
@@ -25,25 +26,26 @@ _AGREEMENT = 1e-4
 def rows(settings: Settings) -> Iterator[Contest | Figure]:
     """Yield every row; the harness's own model is run at several batch sizes, all to be beaten."""
     with checkpoint.random_checkpoint(settings) as folder:
-        texts.corpus(settings, folder, 1)
+        texts.corpus(dataclasses.replace(settings, corpus=None), folder, 1)
         ours = checkpoint.load_ours(folder, settings)
         theirs = checkpoint.load_transformers(folder, settings)
+        missing = _file(settings) is None and not settings.quick
         pairs = _pairs(settings, 20 if settings.quick else _PAIRS)
         asked = _instances([("", f" {text}") for pair in pairs for text in pair])
         yield _contest(
             "BLiMP", f"{len(pairs)} pairs, text to log-probability", ours, theirs, asked,
-            _SHORT_BATCHES, 1.3,
+            _SHORT_BATCHES, needs="--pairs" * missing,
         )  # fmt: skip
         endings = _endings(2 if settings.quick else _CONTEXTS, theirs.config.vocab_size)
         yield _contest(
             "HellaSwag-like",
             f"{len(endings) // 4} contexts of {_CONTEXT} tokens x 4 endings",
-            ours, theirs, endings, _LONG_BATCHES, 2.0, tokens=True,
+            ours, theirs, endings, _LONG_BATCHES, tokens=True,
         )  # fmt: skip
         alone = _endings(2 if settings.quick else _CONTEXTS, theirs.config.vocab_size, each=1)
         yield _contest(
             "one ending a context", f"{len(alone)} x {_CONTEXT} tokens, nothing to share", ours,
-            theirs, alone, _LONG_BATCHES, None, tokens=True,
+            theirs, alone, _LONG_BATCHES, tokens=True,
         )  # fmt: skip
 
 
@@ -54,9 +56,9 @@ def _contest(
     theirs: Any,
     asked: Sequence[Any],
     batch_sizes: Sequence[int],
-    target: float | None,
     *,
     tokens: bool = False,
+    needs: str = "",
 ) -> Contest:
     ask = "_loglikelihood_tokens" if tokens else "loglikelihood"
     work = partial(getattr(Harness(ours, progress=False), ask), asked)
@@ -66,9 +68,9 @@ def _contest(
         )
         for n in batch_sizes
     }
-    wanted: Mapping[str, float] | None = None if target is None else dict.fromkeys(peers, target)
     first = next(iter(peers.values()))
-    return Contest(name, unit, work, peers, partial(_error, work, first), _AGREEMENT, wanted)
+    error = partial(_error, work, first)
+    return Contest(name, unit, work, peers, error, _AGREEMENT, rounds=3, needs=needs)
 
 
 def _error(ours: Any, theirs: Any) -> float:
@@ -93,10 +95,17 @@ def _instances(pairs: Sequence[tuple[str, str]]) -> list[Any]:
     return [Instance("loglikelihood", {}, pair, i) for i, pair in enumerate(pairs)]
 
 
+def _file(settings: Settings) -> Path | None:
+    """BLiMP's own file, by whichever option it was given."""
+    given = settings.corpus
+    return settings.pairs or (given if given and given.suffix == ".jsonl" else None)
+
+
 def _pairs(settings: Settings, n: int) -> list[tuple[str, str]]:
     """BLiMP's own file, or sentences of the organism's language with one word exchanged."""
-    if settings.corpus is not None and settings.corpus.suffix == ".jsonl":
-        return _read(settings.corpus, n)
+    file = _file(settings)
+    if file is not None:
+        return _read(file, n)
     rng = random.Random(0)
     found = []
     for sentence in organism.sentences("filler", n, seed=0):

@@ -18,7 +18,7 @@ from transformers import GPTNeoForCausalLM
 from neoscope import HookedGPTNeo
 from neoscope.edits import ablate
 from neoscope.generate.screen import screen_for
-from tests.benchmarks import checkpoint
+from tests.benchmarks import checkpoint, machine
 from tests.benchmarks.harness import Contest, Figure, Settings, Work, difference, seconds
 
 _NEW = 64
@@ -44,9 +44,9 @@ def _single_rows(folder: Path, settings: Settings) -> Iterator[Row]:
     n = _new(settings)
     one, _ = _prompts(hf, [16], settings)
     many, mask = _prompts(hf, [24, 5, 17, 11, 20, 8, 24, 14], settings)
-    for name, ids, real, targets in (
-        ("greedy, 1 prompt, fp32", one, None, {"transformers": 1.2, "bridge": 1.4}),
-        ("greedy, 8 prompts, fp32", many, mask, {"transformers": 1.3}),
+    for name, ids, real in (
+        ("greedy, 1 prompt, fp32", one, None),
+        ("greedy, 8 prompts, fp32", many, mask),
     ):
         works = {
             "transformers": partial(_theirs, hf, ids, real, n),
@@ -56,7 +56,7 @@ def _single_rows(folder: Path, settings: Settings) -> Iterator[Row]:
         unit = f"{len(ids)} x {n} tokens"
         # With padding the bridge gives every row another text than alone: its time alone counts.
         peers = works if real is None else {"transformers": works["transformers"]}
-        yield Contest(name, unit, mine, works, partial(_unlike, mine, peers), 0.0, targets)
+        yield Contest(name, unit, mine, works, partial(_unlike, mine, peers), 0.0, rounds=3)
         measure = partial(_share, ours, mine, n, settings)
         yield Figure(f"bandwidth, {name}", unit, measure)
     yield Contest(
@@ -70,6 +70,7 @@ def _single_rows(folder: Path, settings: Settings) -> Iterator[Row]:
             {"transformers": partial(_theirs, hf, one, None, n, num_beams=4)},
         ),
         0.0,
+        rounds=3,
     )
     edit = ablate("z", 1, 2)
     yield Contest(
@@ -83,6 +84,7 @@ def _single_rows(folder: Path, settings: Settings) -> Iterator[Row]:
             {"": partial(_ours, ours, one, None, n, edits=edit, use_cache=False)},
         ),
         0.0,
+        rounds=3,
     )
 
 
@@ -146,19 +148,8 @@ def _share(model: HookedGPTNeo, work: Work, n: int, settings: Settings) -> float
         size -= 2 * rows.numel()
     with torch.inference_mode():
         work()
-        taken = min(seconds(work, settings.device) for _ in range(settings.repeats))
-    return n * size / taken / bandwidth(size, settings)
-
-
-def bandwidth(size: int, settings: Settings) -> float:
-    """Measure the best rate at which one matrix-vector product reads so many bytes, a second."""
-    width = 1024
-    matrix = torch.randn(max(size // (4 * width), 64), width, device=settings.device)
-    vector = torch.randn(width, device=settings.device)
-    with torch.inference_mode():
-        seconds(lambda: matrix @ vector, settings.device)
-        best = min(seconds(lambda: matrix @ vector, settings.device) for _ in range(20))
-    return matrix.numel() * 4 / best
+        taken = min(seconds(work, settings.device) for _ in range(settings.rounds(5)))
+    return n * size / taken / machine.bandwidth(settings, size)
 
 
 def _half_row(folder: Path, settings: Settings) -> Iterator[Row]:
@@ -183,4 +174,5 @@ def _half_row(folder: Path, settings: Settings) -> Iterator[Row]:
         error,
         _HALF,
         dtype="bfloat16",
+        rounds=3,
     )

@@ -22,14 +22,14 @@ from typing import Any, Literal, TypeAlias
 import torch
 
 from neoscope import HookedGPTNeo
-from neoscope.analysis.lens_reading import logit_lens
-from neoscope.analysis.lens_result import LensResult
-from neoscope.analysis.tuned_data import Pieces, streams
-from neoscope.analysis.tuned_gradient import Objective
-from neoscope.analysis.tuned_job import Job
-from neoscope.analysis.tuned_settings import Settings as Training
-from neoscope.analysis.tuned_training import new_card
-from tests.benchmarks import checkpoint
+from neoscope.analysis.lens.reading import logit_lens
+from neoscope.analysis.lens.result import LensResult
+from neoscope.analysis.tuned.data import Pieces, streams
+from neoscope.analysis.tuned.gradient import Objective
+from neoscope.analysis.tuned.job import Job
+from neoscope.analysis.tuned.settings import Settings as Training
+from neoscope.analysis.tuned.training import new_card
+from tests.benchmarks import checkpoint, memory
 from tests.benchmarks.harness import Contest, Figure, Settings, difference
 from tests.benchmarks.lens_peers import Loop, at_once, by_layer
 
@@ -48,9 +48,8 @@ def rows(settings: Settings) -> Iterator[Contest | Figure]:
         yield _lens_row(ours, settings)
         for name in ("by_layer", "at_once"):
             share = partial(_memory_share, folder, name, settings)
-            target = 1 / 3 if name == "by_layer" else None
             said = name.replace("_", " ")
-            yield Figure(f"logit lens, peak memory / TransformerLens's, {said}", "", share, target)
+            yield Figure(f"logit lens, peak memory / TransformerLens's, {said}", "", share)
         yield _training_row(ours, folder, settings, "float32")
         yield _training_row(ours, folder, settings, "bfloat16")
 
@@ -86,8 +85,8 @@ def _lens_row(ours: HookedGPTNeo, settings: Settings) -> Contest:
         },
         error,
         _EXACT,
-        {"TransformerLens, by layer": 1.5, "TransformerLens, at once": 1.5},
         2.0 * layers * ids.shape[1] * c.d_model * c.d_vocab,
+        rounds=3,
     )
 
 
@@ -116,9 +115,9 @@ def _training_row(
         {"tuned-lens's loop": partial(loop, ids)},
         error,
         _HALF if half else _EXACT,
-        1.5,
         4.0 * c.n_layers * n * c.d_model * c.d_vocab,
         precision,
+        rounds=3,
     )
 
 
@@ -143,7 +142,7 @@ class _OurSteps:
 
 def _memory_share(folder: Path, name: str, settings: Settings) -> float | None:
     """Our growth of the peak over theirs."""
-    if settings.quick or not Path("/proc/self/clear_refs").exists():
+    if settings.quick or memory.begin() is None:
         return None
     grown: dict[str, int] = {}
     for which in ("ours", name):
@@ -166,17 +165,12 @@ def _grown(folder: Path, which: str) -> int:
             ids = _ids(model, settings, n)
             _, cache = model.run_with_cache(ids, sites=["resid_pre", "resid_post"])
             given: Any = cache if which == "ours" else cache.to_transformer_lens(model)
-            Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-            before = _peak()
+            before = memory.begin()
+            assert before is not None
             kept = work(given)
-            grown = _peak() - before
+            grown = memory.peak() - before
             del kept
     return grown
-
-
-def _peak() -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * int(next(line.split()[1] for line in lines if line.startswith("VmHWM")))
 
 
 if __name__ == "__main__":

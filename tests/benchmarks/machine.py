@@ -6,13 +6,24 @@ import importlib.metadata
 import os
 import platform
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 
 from tests.benchmarks.harness import Settings, seconds
 
-_LIBRARIES = ("neoscope", "torch", "transformers", "transformer_lens", "sentence-transformers")
+_LIBRARIES = (
+    "neoscope",
+    "torch",
+    "transformers",
+    "transformer-lens",
+    "sentence-transformers",
+    "scikit-learn",
+    "concept-erasure",
+    "lm-eval",
+)
+_MUCH = 2**29
 
 
 def versions() -> dict[str, str]:
@@ -36,17 +47,18 @@ def processor(device: str) -> str:
     return next(named, platform.processor() or platform.machine())
 
 
-def describe(settings: Settings) -> dict[str, object]:
-    """Return everything about the machine but its speed."""
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+def describe(settings: Settings) -> dict[str, Any]:
+    """Return everything about the machine, its measured speeds included."""
     return {
         "processor": processor(settings.device),
         "cores": os.cpu_count(),
         "threads": settings.threads,
         "device": settings.device,
-        "load": load,
+        "quick": settings.quick,
         "python": platform.python_version(),
         "versions": versions(),
+        "matrix_rates": matrix_rates(settings),
+        "memory_bandwidth": bandwidth(settings),
     }
 
 
@@ -68,3 +80,15 @@ def matrix_rates(settings: Settings) -> dict[str, float]:
             best = min(seconds(work, settings.device) for _ in range(20))
         rates[name] = products * 2 * rows * width * out / best
     return rates
+
+
+def bandwidth(settings: Settings, size: int = _MUCH) -> float:
+    """Measure the best rate at which one matrix-vector product reads so many bytes, a second."""
+    width = 1024
+    rows = 64 if settings.quick else size // (4 * width)
+    matrix = torch.randn(rows, width, device=settings.device)
+    vector = torch.randn(width, device=settings.device)
+    with torch.inference_mode():
+        seconds(lambda: matrix @ vector, settings.device)
+        best = min(seconds(lambda: matrix @ vector, settings.device) for _ in range(20))
+    return matrix.numel() * 4 / best

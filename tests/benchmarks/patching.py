@@ -3,12 +3,13 @@
 TransformerLens runs on its own bridge, or on our model where the bridge cannot: its pattern is a
 copy that nothing reads, and it has no edges. Our time includes both unpatched runs and the result
 with its axes; theirs begins with the clean run in its cache. Where a sweep takes TransformerLens
-minutes it runs an even part of the cells, and its time is scaled up; the unit says so. "Of matrix
+long it runs an even part of the cells, and its time is scaled up; the unit says so. "Of matrix
 rate" is the time that the exact answer's own multiply-adds take at that rate, over ours.
 """
 
 from __future__ import annotations
 
+import functools
 import statistics
 import subprocess
 import sys
@@ -24,8 +25,8 @@ from torch import Tensor
 from neoscope import HookedGPTNeo
 from neoscope.patching.gradient.edges import eap_ig
 from neoscope.patching.metrics import logit_diff
-from neoscope.patching.result import PatchingResult
-from neoscope.patching.sweeping import sweep
+from neoscope.patching.results.result import PatchingResult
+from neoscope.patching.sweeps.sweeping import sweep
 from tests.benchmarks import checkpoint
 from tests.benchmarks.harness import Contest, Figure, Settings, difference
 from tests.benchmarks.patching_bound import Shape, eap_ig_flops, sweep_flops
@@ -34,20 +35,20 @@ from tests.benchmarks.patching_peers import Edges, Prompts, Sweep
 _EXACT = 1e-5
 _STEPS = 5
 _TWO, _FROM_ONE = (4, 9), tuple(range(1, 15))
-# name, site, each position by itself, tokens, where the prompts differ, pairs, stride, target
+# name, site, each position by itself, tokens, where the prompts differ, pairs, stride, rounds
 _SWEEPS = (
-    ("resid_pre", "resid_pre", True, 15, _TWO, 1, 1, 40),
-    ("resid_pre, 8 pairs", "resid_pre", True, 15, _TWO, 8, 7, 10),
-    ("resid_pre, all but the first", "resid_pre", True, 15, _FROM_ONE, 1, 1, 25),
-    ("resid_pre, all but the first, 8 pairs", "resid_pre", True, 15, _FROM_ONE, 8, 7, 6),
-    ("z, all positions", "z", False, 15, _TWO, 1, 1, 20),
-    ("z, all positions, 8 pairs", "z", False, 15, _TWO, 8, 7, 6),
-    ("z, by position", "z", True, 15, _TWO, 1, 13, 40),
-    ("q, all positions", "q", False, 15, _TWO, 1, 1, 15),
-    ("k, all positions", "k", False, 15, _TWO, 1, 1, 15),
-    ("v, all positions", "v", False, 15, _TWO, 1, 1, 15),
-    ("pattern, all positions", "pattern", False, 15, _TWO, 1, 1, 15),
-    ("resid_pre, 100 positions", "resid_pre", True, 100, _TWO, 1, 29, 8),
+    ("resid_pre", "resid_pre", True, 15, _TWO, 1, 1, 3),
+    ("resid_pre, 8 pairs", "resid_pre", True, 15, _TWO, 8, 7, 3),
+    ("resid_pre, all but the first", "resid_pre", True, 15, _FROM_ONE, 1, 7, 3),
+    ("resid_pre, all but the first, 8 pairs", "resid_pre", True, 15, _FROM_ONE, 8, 7, 3),
+    ("z, all positions", "z", False, 15, _TWO, 1, 7, 3),
+    ("z, all positions, 8 pairs", "z", False, 15, _TWO, 8, 7, 3),
+    ("z, by position", "z", True, 15, _TWO, 1, 53, 3),
+    ("q, all positions", "q", False, 15, _TWO, 1, 7, 3),
+    ("k, all positions", "k", False, 15, _TWO, 1, 7, 3),
+    ("v, all positions", "v", False, 15, _TWO, 1, 7, 3),
+    ("pattern, all positions", "pattern", False, 15, _TWO, 1, 7, 3),
+    ("resid_pre, 100 positions", "resid_pre", True, 100, _TWO, 1, 29, 2),
 )
 _BUDGETS = (1024, 4096)
 _HEADS = (1, 3, 12)
@@ -58,11 +59,11 @@ def rows(settings: Settings) -> Iterator[Contest | Figure]:
     with checkpoint.random_checkpoint(settings) as folder:
         ours = checkpoint.load_ours(folder, settings)
         bridge = checkpoint.load_bridge(folder, settings)
-        for name, site, each, n_tokens, differing, n_pairs, stride, target in _SWEEPS:
+        for name, site, each, n_tokens, differing, n_pairs, stride, rounds in _SWEEPS:
             prompts = Prompts.make(ours, n_pairs, n_tokens, differing)
             model = ours if site == "pattern" else bridge
             peer = Sweep(model, prompts, site, each, 1 if settings.quick else stride)
-            yield _contest(name, ours, peer, target)
+            yield _contest(name, ours, peer, rounds)
         del bridge
         yield _edges(ours, Prompts.make(ours, 1, 15, _TWO))
         yield from _growth(ours, settings)
@@ -81,7 +82,7 @@ def _swept(model: HookedGPTNeo, prompts: Prompts, site: str, each: bool) -> Patc
     )
 
 
-def _contest(name: str, ours: HookedGPTNeo, peer: Sweep, target: float) -> Contest:
+def _contest(name: str, ours: HookedGPTNeo, peer: Sweep, rounds: int) -> Contest:
     prompts = peer.prompts
     work = partial(_swept, ours, prompts, peer.site, peer.each_position)
     cells, (n_pairs, n_tokens) = len(peer.cells), prompts.clean.shape
@@ -96,11 +97,11 @@ def _contest(name: str, ours: HookedGPTNeo, peer: Sweep, target: float) -> Conte
         {where: peer},
         partial(_error, work, peer),
         _EXACT,
-        target,
         sweep_flops(
             Shape.of(ours.config), prompts.differs, peer.site, each_position=peer.each_position
         ),
         folds={where: peer.fold},
+        rounds=rounds,
     )
 
 
@@ -144,8 +145,8 @@ def _edges(ours: HookedGPTNeo, prompts: Prompts) -> Contest:
         },
         error,
         _EXACT,
-        3,
         eap_ig_flops(Shape.of(ours.config), prompts.differs, _STEPS),
+        rounds=2,
     )
 
 
@@ -166,7 +167,7 @@ def _growth(ours: HookedGPTNeo, settings: Settings) -> Iterator[Figure]:
         return many / few
 
     most = ours.config.n_layers * counts[-1]
-    yield Figure(f"time a cell, {most} cells / {ours.config.n_layers}", "ratio", falls, at_most=1)
+    yield Figure(f"time a cell, {most} cells / {ours.config.n_layers}", "ratio", falls)
 
 
 def _time_a_cell(
@@ -175,7 +176,7 @@ def _time_a_cell(
     """Median seconds a cell with so many heads of every layer, the counts taking turns."""
     metric = logit_diff(prompts.answer.tolist(), prompts.wrong.tolist())
     times: dict[int, list[float]] = {n: [] for n in heads}
-    for turn in range(settings.repeats + 1):
+    for turn in range(settings.rounds(5) + 1):
         for n in heads:
             start = time.perf_counter()
             sweep(
@@ -195,14 +196,14 @@ import torch
 torch.set_num_threads(int(sys.argv[4]))
 from neoscope import HookedGPTNeo
 from neoscope.patching.metrics import logit_diff
-from neoscope.patching.sweeping import sweep
+from neoscope.patching.sweeps.sweeping import sweep
 model = HookedGPTNeo.from_pretrained(sys.argv[1])
 n, budget = int(sys.argv[2]), int(sys.argv[3])
 clean = torch.randint(model.config.d_vocab, (1, n), generator=torch.Generator().manual_seed(0))
 corrupted = clean.clone()
 corrupted[:, [4, 9]] = (clean[:, [4, 9]] + 1) % model.config.d_vocab
 def run(**options):
-    sweep(model, clean, corrupted, logit_diff(1, 2), progress=False, token_budget=budget, **options)
+    sweep(model, clean, corrupted, logit_diff(1, 2), progress=False, batch_tokens=budget, **options)
 run(layers=model.config.n_layers - 1, positions=n - 1)
 def memory(name):
     with open("/proc/self/status") as file:
@@ -230,6 +231,7 @@ def _memory(folder: Path, settings: Settings) -> Iterator[Figure]:
     yield Figure("memory of one more token of budget", "kB", a_token)
 
 
+@functools.cache
 def _peak(folder: Path, n_tokens: int, budget: int, settings: Settings) -> float:
     if settings.device != "cpu" or not Path("/proc/self/clear_refs").exists():
         return float("nan")

@@ -17,7 +17,7 @@ from transformer_lens.tools.analysis import EdgeAttributionConfig, attribution_p
 from transformer_lens.tools.analysis import attribution_patching as parts
 
 from neoscope import HookedGPTNeo
-from neoscope.patching.gradient.graph import Graph
+from neoscope.patching.circuits.graph import Graph
 
 _STREAM = ("layer", "pos"), patching.layer_pos_patch_setter
 _HEAD = ("layer", "head"), patching.layer_head_vector_patch_setter

@@ -15,12 +15,12 @@ from tests.benchmarks.harness import Figure, Settings
 
 def rows(settings: Settings) -> Iterator[Figure]:
     """Yield the two start times."""
-    measure = partial(_seconds, settings.repeats)
-    yield Figure("import neoscope", "s", partial(measure, "-c", "import neoscope"), at_most=0.2)
+    measure = partial(_seconds, settings.rounds(7))
+    yield Figure("import neoscope", "s", partial(measure, "-c", "import neoscope"))
     exists = find_spec("neoscope.__main__") is not None
     unit = "s" if exists else "no command line yet"
     help_seconds = partial(measure, "-m", "neoscope", "--help") if exists else lambda: None
-    yield Figure("neoscope --help", unit, help_seconds, at_most=0.6)
+    yield Figure("neoscope --help", unit, help_seconds)
 
 
 def _seconds(repeats: int, *arguments: str) -> float:

@@ -23,6 +23,12 @@ def corpus(settings: Settings, folder: Path, n: int) -> list[str]:
     return _read(settings.corpus, n) if settings.corpus else _made(n)
 
 
+def named(settings: Settings) -> str:
+    """Return where the texts are from."""
+    file = settings.corpus
+    return "the organism's language" if file is None else f"{file.parent.name}/{file.name}"
+
+
 def _read(path: Path, n: int) -> list[str]:
     """The first rows; of every row all columns but the first, which is AG News' class."""
     with path.open(encoding="utf-8", newline="") as file:
