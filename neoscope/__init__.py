@@ -5,11 +5,15 @@ Names are imported when first used, so that ``import neoscope`` costs millisecon
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from neoscope.lazy import public_names
 
 if TYPE_CHECKING:
     from neoscope import analysis as analysis
+    from neoscope import contract as contract
+    from neoscope import demo as demo
+    from neoscope import doctor as doctor
     from neoscope import edits as edits
     from neoscope import evaluate as evaluate
     from neoscope import export as export
@@ -45,6 +49,8 @@ _HOMES = {
 _MODULES = (
     "analysis",
     "contract",
+    "demo",
+    "doctor",
     "edits",
     "evaluate",
     "export",
@@ -64,6 +70,8 @@ __all__ = [
     "UnseenWordWarning",
     "analysis",
     "contract",
+    "demo",
+    "doctor",
     "edits",
     "estimate_nbytes",
     "evaluate",
@@ -76,19 +84,6 @@ __all__ = [
     "views",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used."""
-    if name in _HOMES:
-        value = getattr(importlib.import_module(_HOMES[name]), name)
-    elif name in _MODULES:
-        value = importlib.import_module(f"neoscope.{name}")
-    else:
-        raise AttributeError(f"module 'neoscope' has no attribute {name!r}")
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    """List the public names."""
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__ = public_names(
+    __name__, _HOMES | {name: f"neoscope.{name}" for name in _MODULES}
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,7 +19,7 @@ from neoscope.errors import CacheError, nearest
 from neoscope.indices import Positions
 from neoscope.sites import SiteRef, resolve
 from neoscope.tokens import Tokens
-from neoscope.visibility import Visibility
+from neoscope.visibility import Visibility, along
 
 if TYPE_CHECKING:
     from neoscope.model import HookedGPTNeo
@@ -51,7 +52,8 @@ class ActivationCache(CacheViews, LensFace, Mapping[str, Tensor]):
             config: Shape of the model that made them.
             tokens: What the model read.
             positions: Which positions of each text were kept; None for all columns.
-            model: The model; held weakly, for TransformerLens's methods and the fingerprint.
+            model: The model; held weakly, for TransformerLens's methods and the fingerprint. Its
+                name stays.
             has_batch_dim: Whether tensors have a batch axis.
             provenance: What a cache file said about where it came from.
         """
@@ -60,7 +62,11 @@ class ActivationCache(CacheViews, LensFace, Mapping[str, Tensor]):
         self.tokens = tokens
         self.positions = positions
         self.has_batch_dim = has_batch_dim
-        self.provenance: Mapping[str, Any] = dict(provenance or {})
+        # Here and not in the reference: a name outlives its model.
+        named = {} if model is None else {"model": str(model.cfg.model_name)}
+        self.provenance: Mapping[str, Any] = {**(provenance or {}), **named}
+        """Where it came from: ``model``, the name; from a file also ``fingerprint``, of the
+        weights, and ``version``, of neoscope."""
         self._model = None if model is None else weakref.ref(model)
 
     # ---- looking up ---------------------------------------------------------------------------
@@ -169,11 +175,7 @@ class ActivationCache(CacheViews, LensFace, Mapping[str, Tensor]):
         if not self.has_batch_dim:
             return x.select(axis, int(self._last_columns(1, x.shape[axis])[0]))
         column = self._last_columns(x.shape[0], x.shape[axis]).to(x.device)
-        shape = [1] * x.ndim
-        shape[0] = x.shape[0]
-        sizes = list(x.shape)
-        sizes[axis] = 1
-        return x.gather(axis, column.view(shape).expand(sizes)).squeeze(axis)
+        return x.gather(axis, along(column[:, None], x, axis)).squeeze(axis)
 
     def _single(self, site: str) -> bool:
         """Whether a name without a layer means one tensor: a model-wide site or a full name."""
@@ -216,26 +218,44 @@ class ActivationCache(CacheViews, LensFace, Mapping[str, Tensor]):
         }
         return sum(storages.values())
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str]) -> Path:
         """Write a safetensors file; axes, tokens, mask, fingerprint and version are in its header.
+
+        Returns:
+            Where it stands.
 
         Raises:
             CacheError: The file cannot be written.
         """
         from neoscope.cache_file import save
 
-        save(self, path)
+        return save(self, path)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> ActivationCache:
+    def load(cls, path: str | os.PathLike[str], *, verify: bool = False) -> ActivationCache:
         """Open a saved cache; tensors are read when they are asked for.
 
+        A tensor of up to 4 MiB is compared with its checksum when it is read. A larger one is
+        mapped into memory, so that what is not looked at is not read, and not compared.
+
+        Args:
+            path: What :meth:`save` wrote.
+            verify: Read and compare everything now.
+
         Raises:
-            CacheError: No such file, or it is damaged or was not written by neoscope.
+            CacheError: No such file, or it is damaged or was not written by neoscope; also when
+                a tensor is read later.
+
+        Example:
+            >>> import tempfile, neoscope as ns
+            >>> _, cache = ns.load("organism").run_with_cache("The man is", sites="resid_post")
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     ActivationCache.load(cache.save(f"{folder}/run.safetensors"), verify=True)
+            ActivationCache(1 x 3 tokens, 4 tensors: resid_post in 4 layers, 0.0 MiB)
         """
         from neoscope.cache_file import load
 
-        return load(path)
+        return load(path, verify=verify)
 
     def __repr__(self) -> str:
         """Return sites, layers, shape and size on one line."""
@@ -245,9 +265,12 @@ class ActivationCache(CacheViews, LensFace, Mapping[str, Tensor]):
             if self.tokens
             else ""
         )
-        layers = f" in up to {max(shapes)} layers" if shapes else ""
+        count = max(shapes, default=0)
+        most = "up to " if len(shapes) > 1 else ""
+        layers = f" in {most}{count} layer{'s' * (count != 1)}" if shapes else ""
         return (
-            f"ActivationCache({batch}{len(self)} tensors: {', '.join(self._shorts())}{layers}, "
+            f"ActivationCache({batch}{len(self)} tensor{'s' * (len(self) != 1)}: "
+            f"{', '.join(self._shorts())}{layers}, "
             f"{self.nbytes / 2**20:.1f} MiB)"
         )
 

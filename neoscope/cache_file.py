@@ -6,6 +6,8 @@ import dataclasses
 import json
 import math
 import os
+import re
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from torch import Tensor
 
 from neoscope import __version__
 from neoscope.cache import ActivationCache
+from neoscope.checksum import checksum
 from neoscope.config import NeoConfig
 from neoscope.errors import CacheError
 from neoscope.files import atomic
@@ -22,6 +25,12 @@ from neoscope.tokens import Tokens
 
 _FORMAT = 1
 _HEADER = "neoscope"
+_CRC = re.compile(r', "crc32": "([0-9a-f]{8})"}$')
+"""How the header ends: with the CRC-32 of itself without this. An entry of its own would be another
+way, but safetensors writes several in any order."""
+_CHECKED_BYTES = 4 * 2**20
+"""Up to here a tensor is checked when it is read, which takes 3 ms at most. Larger ones stay
+mapped: who looks at one row of them reads one row."""
 # Bits of a value, by safetensors' names of dtypes that a cache may be kept in.
 _ITEM_BITS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16}
 
@@ -29,14 +38,15 @@ _ITEM_BITS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16}
 class LazyTensors(Mapping[str, Tensor]):
     """Tensors of a safetensors file, read when first asked for."""
 
-    def __init__(self, path: Path, stored: Mapping[str, str]) -> None:
+    def __init__(self, path: Path, stored: Mapping[str, str], checksums: Mapping[str, str]) -> None:
         """Open nothing yet.
 
         Args:
             path: The file.
             stored: Site name to the name under which the file holds it.
+            checksums: Of what the file holds, by the name under which it does.
         """
-        self._path, self._stored = path, dict(stored)
+        self._path, self._stored, self._checksums = path, dict(stored), dict(checksums)
         self._read: dict[str, Tensor] = {}
         self._state = _state(path)
 
@@ -50,10 +60,32 @@ class LazyTensors(Mapping[str, Tensor]):
                 if _state(self._path) != self._state:
                     raise CacheError(f"{self._path} was changed after it was opened; load it again")
                 with safe_open(self._path, framework="pt") as file:
-                    self._read[key] = file.get_tensor(key)
+                    found = file.get_tensor(key)
             except (SafetensorError, OSError) as error:
                 raise CacheError(f"{self._path}: cannot read {name!r}: {error}") from error
+            if found.nbytes <= _CHECKED_BYTES:
+                self._check(key, found)
+            self._read[key] = found
         return self._read[key]
+
+    def verify(self) -> None:
+        """Read every byte and compare it with what was written.
+
+        Raises:
+            CacheError: Names the first tensor that is not as it was.
+        """
+        for name, key in self._stored.items():
+            found = self[name]
+            if found.nbytes > _CHECKED_BYTES:
+                self._check(key, found)
+
+    def _check(self, key: str, found: Tensor) -> None:
+        written = self._checksums.get(key)
+        if written is not None and checksum(found) != written:
+            raise CacheError(
+                f"{self._path} is damaged: {key!r} is not what was written there; copy the file "
+                "anew from where it is whole, or run the model again"
+            )
 
     @property
     def nbytes(self) -> int:
@@ -89,8 +121,8 @@ def _state(path: Path) -> tuple[int, int, int]:
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def save(cache: ActivationCache, path: str | os.PathLike[str]) -> None:
-    """Write a cache; tensors that share memory are written once."""
+def save(cache: ActivationCache, path: str | os.PathLike[str]) -> Path:
+    """Write a cache, and return where; tensors that share memory are written once."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
@@ -105,13 +137,15 @@ def save(cache: ActivationCache, path: str | os.PathLike[str]) -> None:
             # A copy: safetensors refuses tensors that share memory, as q, k and v do.
             tensors[name] = x.detach().cpu().clone(memory_format=torch.contiguous_format)
         stored[name] = seen[key]
+    header = _header(cache, stored, {key: checksum(x) for key, x in tensors.items()})
     try:
         with atomic(target) as temporary:
-            save_file(tensors, temporary, metadata={_HEADER: json.dumps(_header(cache, stored))})
+            save_file(tensors, temporary, metadata={_HEADER: _sealed(json.dumps(header))})
     except OSError as error:
         raise CacheError(f"cannot write {target}: {error.strerror or error}") from error
     except SafetensorError as error:  # a full disk comes as one
         raise CacheError(f"cannot write {target}: {error}") from error
+    return target
 
 
 def check_target(path: str | os.PathLike[str]) -> Path:
@@ -152,7 +186,19 @@ def _is_cache(path: Path) -> bool:
         return False
 
 
-def _header(cache: ActivationCache, stored: Mapping[str, str]) -> dict[str, Any]:
+def _sealed(text: str) -> str:
+    return f'{text[:-1]}, "crc32": "{zlib.crc32(text.encode()):08x}"}}'
+
+
+def _is_altered(text: str) -> bool:
+    """Whether a header is not what was written, as far as it tells."""
+    end = _CRC.search(text)
+    return end is not None and text != _sealed(text[: end.start()] + "}")
+
+
+def _header(
+    cache: ActivationCache, stored: Mapping[str, str], checksums: Mapping[str, str]
+) -> dict[str, Any]:
     model = cache.model
     positions: Any = cache.positions
     if isinstance(positions, Tensor):
@@ -165,20 +211,21 @@ def _header(cache: ActivationCache, stored: Mapping[str, str]) -> dict[str, Any]
         "format": _FORMAT,
         "version": __version__,
         "config": dataclasses.asdict(cache.config),
-        "model": model.cfg.model_name if model is not None else cache.provenance.get("model"),
+        "model": cache.model_name,
         "fingerprint": model.fingerprint()
         if model is not None
         else cache.provenance.get("fingerprint"),
         "axes": {name: cache.axes(name) for name in cache},
         "stored": dict(stored),
+        "checksums": dict(checksums),
         "positions": positions,
         "has_batch_dim": cache.has_batch_dim,
         "tokens": None if cache.tokens is None else cache.tokens.record(),
     }
 
 
-def load(path: str | os.PathLike[str]) -> ActivationCache:
-    """Open a cache file."""
+def load(path: str | os.PathLike[str], *, verify: bool = False) -> ActivationCache:
+    """Do what :meth:`ActivationCache.load` says."""
     from safetensors import SafetensorError, safe_open
 
     source = Path(path).expanduser()
@@ -192,6 +239,8 @@ def load(path: str | os.PathLike[str]) -> ActivationCache:
         raise CacheError(f"{source} is damaged or no safetensors file: {error}") from error
     if _HEADER not in metadata:
         raise CacheError(f"{source} is a safetensors file, but not a cache that neoscope wrote")
+    if _is_altered(metadata[_HEADER]):
+        raise CacheError(f"{source} has a damaged header: it is not what was written there")
     try:
         header = json.loads(metadata[_HEADER])
         if header["format"] > _FORMAT:
@@ -202,14 +251,18 @@ def load(path: str | os.PathLike[str]) -> ActivationCache:
         missing = set(header["stored"].values()) - keys
         if missing:
             raise CacheError(f"{source} lacks tensors that its header names: {sorted(missing)[:5]}")
-        return _build(source, header)
+        tensors = LazyTensors(source, header["stored"], header.get("checksums", {}))
+        cache = _build(tensors, header)
+        if verify:
+            tensors.verify()
+        return cache
     except CacheError:
         raise
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise CacheError(f"{source} has a damaged header: {error!r}") from error
 
 
-def _build(source: Path, header: Mapping[str, Any]) -> ActivationCache:
+def _build(tensors: LazyTensors, header: Mapping[str, Any]) -> ActivationCache:
     config = dict(header["config"])
     config["attention_layers"] = tuple(config["attention_layers"])
     positions = header["positions"]
@@ -218,7 +271,7 @@ def _build(source: Path, header: Mapping[str, Any]) -> ActivationCache:
     elif isinstance(positions, list) and positions and isinstance(positions[0], list):
         positions = torch.tensor(positions)  # [batch, n]
     return ActivationCache(
-        LazyTensors(source, header["stored"]),
+        tensors,
         NeoConfig(**config),
         tokens=None if header["tokens"] is None else Tokens.from_record(header["tokens"]),
         positions=positions,

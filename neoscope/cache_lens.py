@@ -39,6 +39,12 @@ class LensFace:
     _tensors: Mapping[str, Tensor]
     _model: weakref.ref[HookedGPTNeo] | None
     has_batch_dim: bool
+    provenance: Mapping[str, Any]
+
+    @property
+    def model_name(self) -> str | None:
+        """What the model is called, known even when it is gone; None where nobody said."""
+        return self.provenance.get("model")
 
     @property
     def model(self) -> HookedGPTNeo | None:

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import json
 import logging
 import os
@@ -22,7 +23,7 @@ from yaml import YAMLError
 
 from neoscope import hub, weights
 from neoscope.config import NeoConfig
-from neoscope.errors import CheckpointError, ConfigError, nearest
+from neoscope.errors import CheckpointError, ConfigError
 
 __all__ = ["Checkpoint", "find", "load_weights"]
 
@@ -98,8 +99,16 @@ def find(name_or_path: str | os.PathLike[str], *, revision: str | None = None) -
     else:
         path = hub.fetch(name, revision)
     if not path.exists():
-        siblings = os.listdir(path.parent) if path.parent.is_dir() else []
-        raise CheckpointError(f"no file or folder {str(path)!r}{nearest(path.name, siblings)}")
+        names = os.listdir(path.parent) if path.parent.is_dir() else []
+        close = difflib.get_close_matches(path.name, names, n=1)
+        # With its folder as it was written, so that it can be given as it stands.
+        meant = os.path.join(os.path.dirname(name.rstrip("/")), *close)
+        hint = f"; did you mean {meant!r}?" if close else ""
+        raise CheckpointError(f"no file or folder {str(path)!r}{hint}")
+    if path.is_file() and not path.name.endswith(_LOCAL_ENDINGS):
+        raise CheckpointError(
+            f"{path} is not a weight file; expected one that ends in {', '.join(_LOCAL_ENDINGS)}"
+        )
     folder = path if path.is_dir() else path.parent
     config = NeoConfig.from_hf(_read_config(folder), where=str(folder / "config.json"))
     files = _weight_files(path)
@@ -181,10 +190,6 @@ def _weight_files(path: Path) -> tuple[Path, ...]:
         path = path / name
     if path.name.endswith(_INDEX):
         return _shards(path)
-    if not path.name.endswith(_LOCAL_ENDINGS):
-        raise CheckpointError(
-            f"{path} is not a weight file; expected one that ends in {', '.join(_LOCAL_ENDINGS)}"
-        )
     return (path,)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import torch
@@ -19,6 +19,7 @@ from neoscope import contract_identities, contract_runs, contract_writes
 from neoscope.contract_report import Check, ContractReport
 from neoscope.contract_writes import Subject
 from neoscope.model import HookedGPTNeo
+from neoscope.progress import Progress, Report
 from neoscope.run import switch_names
 from neoscope.sites import SiteRef, all_sites
 
@@ -38,7 +39,7 @@ def check(
     layers: Sequence[int] | Literal["kinds", "all"] = "kinds",
     tokens: Tensor | None = None,
     seed: int = 0,
-    progress: Callable[[str, float], None] | None = None,
+    progress: bool | Report = True,
 ) -> ContractReport:
     """Check that a model honours its sites.
 
@@ -51,7 +52,8 @@ def check(
             all, or those named. Read identities are checked in every layer.
         tokens: Token ids [batch, pos] to run on; default random ones, a window's length at most 24.
         seed: Of the random tokens and perturbations.
-        progress: Called with what is being checked and the share done.
+        progress: True for a bar after two seconds, False for none, or a function that is told how
+            many sites are done, and of how many.
 
     Returns:
         A report with one row a check; ``report.ok`` says whether all passed.
@@ -71,8 +73,9 @@ def check(
     tokens = tokens.to(model.device)
     twin = _twin(model, seed)
     picked = _layers(model, layers)
+    sites = [_sites_of(model, group, picked, first=i == 0) for i, group in enumerate(_GROUPS)]
     rows: list[Check] = []
-    with _pristine(model):
+    with _pristine(model), Progress(progress, sum(map(len, sites)), "site") as bar:
         for i, group in enumerate(_GROUPS):
             with _switched(model, group), _switched(twin, group):
                 if i == 0:
@@ -81,11 +84,9 @@ def check(
                     Subject(model, tokens, seed),
                     Subject(twin, tokens % twin.config.d_vocab, seed),
                 )
-                sites = _sites_of(model, group, picked, first=i == 0)
-                for j, ref in enumerate(sites):
-                    if progress is not None:
-                        progress(ref.name, (i + j / len(sites)) / len(_GROUPS))
+                for ref in sites[i]:
                     rows += contract_writes.check(*subjects, ref)
+                    bar.update()
         rows += contract_runs.check(model, tokens, seed)
     return ContractReport(
         model.cfg.model_name, str(model.dtype).removeprefix("torch."), tuple(rows)

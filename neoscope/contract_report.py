@@ -76,6 +76,11 @@ class ContractReport:
 
         return pandas.DataFrame([asdict(check) for check in self.checks])
 
+    def __repr__(self) -> str:
+        """Return one line: what was checked, and how it went."""
+        went = "holds" if self.ok else f"BROKEN, {len(self.failures)} failed"
+        return f"ContractReport({self.model}, {self.dtype}: {len(self.checks):,} checks, {went})"
+
     def __str__(self) -> str:
         """Return a short table."""
         lines = [

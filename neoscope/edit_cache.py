@@ -11,7 +11,7 @@ from neoscope.cache import ActivationCache
 from neoscope.config import NeoConfig
 from neoscope.edit_region import Region
 from neoscope.errors import EditError
-from neoscope.visibility import Visibility
+from neoscope.visibility import Visibility, along
 
 
 def part_from_cache(
@@ -54,15 +54,11 @@ def part_from_cache(
         )
     index = _columns(cache, region, theirs, visibility, name)
     axis = axes.index("query" if "query" in axes else "pos")
-    shape = [1] * source.ndim
-    shape[0], shape[axis] = index.shape
-    sizes = [*source.shape]
-    sizes[axis] = index.shape[1]
-    picked = source.gather(axis, index.view(shape).expand(sizes))
+    picked = source.gather(axis, along(index, source, axis))
     if region.positions is None and visibility.mask is not None:
         real = visibility.mask[:, visibility.n_past :]
         if not _same_mask(theirs, visibility):  # padding keeps what it has
-            picked = torch.where(real.view(shape), picked, whole)
+            picked = torch.where(along(real, whole, axis), picked, whole)
     return dataclasses.replace(region, positions=None).read(picked, visibility)
 
 

@@ -12,7 +12,7 @@ from neoscope.config import NeoConfig
 from neoscope.errors import EditError, SiteError
 from neoscope.indices import Index, Positions, listed, whole
 from neoscope.sites import SiteRef
-from neoscope.visibility import Visibility
+from neoscope.visibility import Visibility, along
 
 
 @dataclass(frozen=True)
@@ -168,19 +168,10 @@ def _once(columns: Tensor, argument: str, site: str) -> Tensor:
     return columns
 
 
-def _expand(index: Tensor, x: Tensor, axis: int) -> Tensor:
-    """Bring a per-row index [batch, n] into the shape that gather and scatter want."""
-    shape = [1] * x.ndim
-    shape[0], shape[axis] = index.shape
-    sizes = list(x.shape)
-    sizes[axis] = index.shape[1]
-    return index.view(shape).expand(sizes)
-
-
 def _take(x: Tensor, axis: int, index: Tensor) -> Tensor:
     if index.ndim == 1:
         return x.index_select(axis, index)
-    return x.gather(axis, _expand(index, x, axis))
+    return x.gather(axis, along(index, x, axis))
 
 
 def _write(x: Tensor, new: Tensor, selections: Sequence[tuple[int, Tensor]]) -> Tensor:
@@ -192,11 +183,11 @@ def _write(x: Tensor, new: Tensor, selections: Sequence[tuple[int, Tensor]]) -> 
     if index.ndim == 1:
         return x.index_copy(axis, index, inner)
     if not bool((index < 0).any()):
-        return x.scatter(axis, _expand(index, x, axis), inner)
+        return x.scatter(axis, along(index, x, axis), inner)
     for column in range(index.shape[1]):
         # Some rows hold this position in the KV cache: they keep what they have.
-        one = _expand(safe[:, column : column + 1], x, axis)
-        inside = _expand(index[:, column : column + 1] >= 0, x, axis)
+        one = along(safe[:, column : column + 1], x, axis)
+        inside = along(index[:, column : column + 1] >= 0, x, axis)
         value = torch.where(inside, inner.narrow(axis, column, 1), x.gather(axis, one))
         x = x.scatter(axis, one, value)
     return x

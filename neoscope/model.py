@@ -6,9 +6,8 @@ which logits agree; TransformerLens 4's ``HookedRootModule``, whose hooks and na
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -20,7 +19,7 @@ from neoscope import checkpoint as checkpoints
 from neoscope import organism
 from neoscope.block import Block
 from neoscope.config import NeoConfig
-from neoscope.device import read_device, read_dtype
+from neoscope.device import default_dtype, read_device, read_dtype
 from neoscope.edit import Edit
 from neoscope.embedding import Embedding, PositionEmbedding, Unembedding
 from neoscope.errors import ArgumentError, TokenizationError, nearest
@@ -79,7 +78,7 @@ class HookedGPTNeo(TransformerLensFace, Generating, Running):
         self.tokenizer = tokenizer
         self.checkpoint: checkpoints.Checkpoint | None = None
         """Where the weights came from; None for those that were drawn or written here."""
-        with torch.device(device), _default_dtype(dtype):
+        with torch.device(device), default_dtype(dtype):
             self.embed = Embedding(config)
             self.pos_embed = PositionEmbedding(config)
             self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layers))
@@ -108,10 +107,11 @@ class HookedGPTNeo(TransformerLensFace, Generating, Running):
             name_or_path: A hub id (``"EleutherAI/gpt-neo-125m"``), a folder with ``config.json``,
                 or one ``.safetensors`` or ``.bin`` file beside its ``config.json``.
             revision: Branch, tag or commit on the hub.
-            dtype: What the weights are kept in: float32, bfloat16 or float16.
+            dtype: What the weights are kept in: float32, bfloat16, float16 or float64.
             device: Where they go.
 
         Raises:
+            ArgumentError: A dtype or device that is none.
             CheckpointError: Not found, no network, not a GPT-Neo, or weights missing or damaged.
         """
         dtype, device = read_dtype(dtype), read_device(device)
@@ -140,6 +140,9 @@ class HookedGPTNeo(TransformerLensFace, Generating, Running):
             tokenizer: Any transformers tokenizer, for text input.
             dtype: What the weights are kept in.
             device: Where they go.
+
+        Raises:
+            ArgumentError: A dtype or device that is none.
         """
         model = cls(config, tokenizer, name=f"random-{seed}")
         with torch.random.fork_rng(devices=[]):
@@ -210,6 +213,7 @@ class HookedGPTNeo(TransformerLensFace, Generating, Running):
             _visibility: Internal: who sees whom in a packed batch.
 
         Raises:
+            ArgumentError: ``return_type`` is none of these.
             TokenizationError: Tokens, text or mask do not fit the model.
             SiteError: A layer or an edit's site does not exist.
         """
@@ -287,13 +291,3 @@ class HookedGPTNeo(TransformerLensFace, Generating, Running):
             f"{c.n_params / 1e6:.1f}M parameters, {str(self.dtype).removeprefix('torch.')}, "
             f"{self.device})"
         )
-
-
-@contextlib.contextmanager
-def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)

@@ -11,7 +11,7 @@ from torch import Tensor
 from neoscope.errors import EditError, SiteError
 from neoscope.indices import Positions
 from neoscope.sites import SiteRef
-from neoscope.visibility import Visibility
+from neoscope.visibility import Visibility, along
 
 
 @dataclass
@@ -92,11 +92,7 @@ class Recorder:
             x = x[(slice(None),) * axis + (self.columns,)]
         index = visibility.columns(self.positions)
         if index is not None:
-            shape = [1] * x.ndim
-            shape[0], shape[axis] = index.shape
-            sizes = list(x.shape)
-            sizes[axis] = index.shape[1]
-            x = x.gather(axis, index.view(shape).expand(sizes))
+            x = x.gather(axis, along(index, x, axis))
         small = compact(x)
         kept = small.to(
             device=self.device or x.device,

@@ -94,7 +94,8 @@ class Running(HookedRootModule):
 
         Returns:
             What :meth:`forward` returns, and the cache. Cached tensors are detached, and never
-            change afterwards, whatever an edit does downstream.
+            change afterwards, whatever an edit does downstream or the caller does to what it gave
+            or got.
 
         Raises:
             SiteError: A site or layer does not exist or is switched off.
@@ -125,10 +126,14 @@ class Running(HookedRootModule):
             dtype=dtype,
             keep_graph=incl_bwd,
         )
+        if span.start is not None and isinstance(input, Tensor):
+            input = input.clone()  # its first site holds it, and the caller may write into it
         with torch.enable_grad() if incl_bwd else contextlib.nullcontext():
             out = self(input, attention_mask, return_type=return_type, _record=recorder, **options)
             if incl_bwd:
                 recorder.add_gradients(out)
+        if span.stop is not None and isinstance(out, Tensor):
+            out = out.clone()  # as does its last
         cache = ActivationCache(
             recorder.tensors,
             self.config,
@@ -213,7 +218,7 @@ class Running(HookedRootModule):
         ids, mask = from_ids(input, attention_mask, d_vocab=self.config.d_vocab)
         mask = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask
         mask = mask[:, -ids.shape[1] :]  # with a KV cache it may cover past tokens too
-        return Tokens(ids=ids, mask=mask)
+        return Tokens(ids=ids.clone(), mask=mask.clone())  # they may be the caller's own
 
     def run_with_edits(
         self, input: Input, edits: Edit | Sequence[Edit], attention_mask: Any = None, **options: Any

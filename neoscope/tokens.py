@@ -1,19 +1,16 @@
-"""Text to token ids, and the record of how: ids, mask, offsets, what was added, what was cut."""
+"""Tokens: ids with a mask, and the record of how they came; and checks of ids from outside."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
 from neoscope.errors import TokenizationError
-
-if TYPE_CHECKING:
-    pass
 
 Side = Literal["left", "right"]
 

@@ -11,11 +11,26 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
 from neoscope.errors import SiteError, TokenizationError
 from neoscope.indices import Positions, listed, whole
+
+
+def along(index: Shaped[Tensor, "batch n"], x: Tensor, axis: int) -> Shaped[Tensor, "..."]:
+    """Bring columns of each row into the shape that ``gather`` and ``scatter`` want.
+
+    Args:
+        index: For each row of ``x`` the places along ``axis``; or a mask of them.
+        x: Its first axis is the batch.
+        axis: The axis that is indexed; of the result it is ``n`` long, the others as in ``x``.
+    """
+    shape = [1] * x.ndim
+    shape[0], shape[axis] = index.shape
+    sizes = list(x.shape)
+    sizes[axis] = index.shape[1]
+    return index.view(shape).expand(sizes)
 
 
 class Visibility:

@@ -10,13 +10,16 @@ if TYPE_CHECKING:
     from probes import filtering as filtering
     from probes import judging as judging
     from probes import use as use
-    from probes.applying import Applied as Applied
-    from probes.applying import apply as apply
-    from probes.applying import apply_texts as apply_texts
-    from probes.card import ProbeCard as ProbeCard
-    from probes.centroid import CentroidProbe as CentroidProbe
-    from probes.dataset import ProbeData as ProbeData
-    from probes.direction import MassMeanProbe as MassMeanProbe
+    from probes.applying.matching import check_source as check_source
+    from probes.applying.predicting import Applied as Applied
+    from probes.applying.predicting import apply as apply
+    from probes.applying.predicting import apply_texts as apply_texts
+    from probes.data.dataset import ProbeData as ProbeData
+    from probes.data.places import Place as Place
+    from probes.data.places import Source as Source
+    from probes.data.splits import check_leak as check_leak
+    from probes.data.splits import group_folds as group_folds
+    from probes.data.splits import group_split as group_split
     from probes.erasure import Eraser as Eraser
     from probes.erasure import LeaceFitter as LeaceFitter
     from probes.erasure import Scrubbing as Scrubbing
@@ -30,38 +33,35 @@ if TYPE_CHECKING:
     from probes.filtering import ReviewQueue as ReviewQueue
     from probes.filtering import Screened as Screened
     from probes.filtering import Withheld as Withheld
-    from probes.linear import LogisticProbe as LogisticProbe
-    from probes.lowrank import LowRankProbe as LowRankProbe
-    from probes.matching import check_source as check_source
-    from probes.mlp import MLPProbe as MLPProbe
-    from probes.mlp import MLPRegressorProbe as MLPRegressorProbe
-    from probes.places import Place as Place
-    from probes.places import Source as Source
+    from probes.keeping.card import ProbeCard as ProbeCard
+    from probes.keeping.saving import load as load
+    from probes.keeping.saving import save as save
+    from probes.linear.logistic import LogisticProbe as LogisticProbe
+    from probes.linear.lowrank import LowRankProbe as LowRankProbe
+    from probes.linear.ridge import RidgeProbe as RidgeProbe
+    from probes.means.centroid import CentroidProbe as CentroidProbe
+    from probes.means.mass_mean import MassMeanProbe as MassMeanProbe
+    from probes.mlp.perceptron import MLPProbe as MLPProbe
+    from probes.mlp.perceptron import MLPRegressorProbe as MLPRegressorProbe
     from probes.reading.conllu import ConlluSentence as ConlluSentence
     from probes.reading.conllu import parse_conllu as parse_conllu
     from probes.reading.conllu import read_conllu as read_conllu
-    from probes.ridge import RidgeProbe as RidgeProbe
-    from probes.saving import load as load
-    from probes.saving import save as save
-    from probes.sparse import SparseProbe as SparseProbe
-    from probes.sparsity import SparseCurve as SparseCurve
-    from probes.sparsity import sparse_curve as sparse_curve
-    from probes.splits import check_leak as check_leak
-    from probes.splits import group_folds as group_folds
-    from probes.splits import group_split as group_split
-    from probes.structural import DepthProbe as DepthProbe
-    from probes.structural import DistanceProbe as DistanceProbe
-    from probes.structural_scores import depth_spearman as depth_spearman
-    from probes.structural_scores import distance_spearman as distance_spearman
-    from probes.structural_scores import root_accuracy as root_accuracy
-    from probes.structural_scores import uuas as uuas
+    from probes.sparse.curve import SparseCurve as SparseCurve
+    from probes.sparse.curve import sparse_curve as sparse_curve
+    from probes.sparse.neurons import SparseProbe as SparseProbe
+    from probes.structural.estimators import DepthProbe as DepthProbe
+    from probes.structural.estimators import DistanceProbe as DistanceProbe
+    from probes.structural.scores import depth_spearman as depth_spearman
+    from probes.structural.scores import distance_spearman as distance_spearman
+    from probes.structural.scores import root_accuracy as root_accuracy
+    from probes.structural.scores import uuas as uuas
+    from probes.structural.trees import root_paths as root_paths
+    from probes.structural.trees import stacked_root_paths as stacked_root_paths
+    from probes.structural.trees import tree_depths as tree_depths
+    from probes.structural.trees import tree_distances as tree_distances
+    from probes.structural.trees import tree_edges as tree_edges
     from probes.sweeping.result import SweepResult as SweepResult
     from probes.sweeping.running import sweep as sweep
-    from probes.trees import root_paths as root_paths
-    from probes.trees import stacked_root_paths as stacked_root_paths
-    from probes.trees import tree_depths as tree_depths
-    from probes.trees import tree_distances as tree_distances
-    from probes.trees import tree_edges as tree_edges
     from probes.use.amnesic import AmnesicReport as AmnesicReport
     from probes.use.amnesic import amnesic as amnesic
     from probes.use.causal import causal_effect as causal_effect
@@ -70,62 +70,62 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AmnesicReport": "probes.use.amnesic",
-    "Applied": "probes.applying",
+    "Applied": "probes.applying.predicting",
     "CausalReport": "probes.use.report",
-    "CentroidProbe": "probes.centroid",
+    "CentroidProbe": "probes.means.centroid",
     "ConlluSentence": "probes.reading.conllu",
     "ContentFilter": "probes.filtering",
-    "DepthProbe": "probes.structural",
-    "DistanceProbe": "probes.structural",
+    "DepthProbe": "probes.structural.estimators",
+    "DistanceProbe": "probes.structural.estimators",
     "Effect": "probes.use.effects",
     "Eraser": "probes.erasure",
     "FilterCalibration": "probes.filtering",
     "LeaceFitter": "probes.erasure",
-    "LogisticProbe": "probes.linear",
-    "LowRankProbe": "probes.lowrank",
-    "MLPProbe": "probes.mlp",
-    "MLPRegressorProbe": "probes.mlp",
-    "MassMeanProbe": "probes.direction",
-    "Place": "probes.places",
-    "ProbeCard": "probes.card",
-    "ProbeData": "probes.dataset",
+    "LogisticProbe": "probes.linear.logistic",
+    "LowRankProbe": "probes.linear.lowrank",
+    "MLPProbe": "probes.mlp.perceptron",
+    "MLPRegressorProbe": "probes.mlp.perceptron",
+    "MassMeanProbe": "probes.means.mass_mean",
+    "Place": "probes.data.places",
+    "ProbeCard": "probes.keeping.card",
+    "ProbeData": "probes.data.dataset",
     "ReviewItem": "probes.filtering",
     "ReviewQueue": "probes.filtering",
-    "RidgeProbe": "probes.ridge",
+    "RidgeProbe": "probes.linear.ridge",
     "Screened": "probes.filtering",
     "Scrubbing": "probes.erasure",
-    "Source": "probes.places",
-    "SparseCurve": "probes.sparsity",
-    "SparseProbe": "probes.sparse",
+    "Source": "probes.data.places",
+    "SparseCurve": "probes.sparse.curve",
+    "SparseProbe": "probes.sparse.neurons",
     "SweepResult": "probes.sweeping.result",
     "Withheld": "probes.filtering",
     "amnesic": "probes.use.amnesic",
-    "apply": "probes.applying",
-    "apply_texts": "probes.applying",
+    "apply": "probes.applying.predicting",
+    "apply_texts": "probes.applying.predicting",
     "causal_effect": "probes.use.causal",
-    "check_leak": "probes.splits",
-    "check_source": "probes.matching",
-    "depth_spearman": "probes.structural_scores",
-    "distance_spearman": "probes.structural_scores",
+    "check_leak": "probes.data.splits",
+    "check_source": "probes.applying.matching",
+    "depth_spearman": "probes.structural.scores",
+    "distance_spearman": "probes.structural.scores",
     "fit_leace": "probes.erasure",
     "fit_leace_layers": "probes.erasure",
     "fit_mean_projection": "probes.erasure",
-    "group_folds": "probes.splits",
-    "group_split": "probes.splits",
-    "load": "probes.saving",
+    "group_folds": "probes.data.splits",
+    "group_split": "probes.data.splits",
+    "load": "probes.keeping.saving",
     "parse_conllu": "probes.reading.conllu",
     "read_conllu": "probes.reading.conllu",
-    "root_accuracy": "probes.structural_scores",
-    "root_paths": "probes.trees",
-    "save": "probes.saving",
+    "root_accuracy": "probes.structural.scores",
+    "root_paths": "probes.structural.trees",
+    "save": "probes.keeping.saving",
     "scrub": "probes.erasure",
-    "sparse_curve": "probes.sparsity",
-    "stacked_root_paths": "probes.trees",
+    "sparse_curve": "probes.sparse.curve",
+    "stacked_root_paths": "probes.structural.trees",
     "sweep": "probes.sweeping.running",
-    "tree_depths": "probes.trees",
-    "tree_distances": "probes.trees",
-    "tree_edges": "probes.trees",
-    "uuas": "probes.structural_scores",
+    "tree_depths": "probes.structural.trees",
+    "tree_distances": "probes.structural.trees",
+    "tree_edges": "probes.structural.trees",
+    "uuas": "probes.structural.scores",
 }
 _MODULES = ("erasure", "filtering", "judging", "use")
 

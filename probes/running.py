@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,10 +114,3 @@ def last_logits(
         rows = torch.arange(len(hidden), device=hidden.device)
         logits: Tensor = model.unembed(hidden[rows, batch.last][:, None])[:, 0].float()
         return logits
-
-
-def shown(items: Iterable[Any], total: int, what: str, progress: bool) -> Iterator[Any]:
-    """Iterate with a bar on stderr from two seconds on."""
-    from tqdm.auto import tqdm
-
-    yield from tqdm(items, what, total=total, delay=2.0, disable=not progress)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 # Set before huggingface_hub is imported, which reads them once.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -11,6 +12,10 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 import pytest
 import torch
 from hypothesis import settings
+
+# A shell lets what it starts in the background ignore Ctrl-C, which some tests send.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Without a database of earlier failures, a run does not depend on the runs before it.
 settings.register_profile("house", database=None, deadline=None, print_blob=True)

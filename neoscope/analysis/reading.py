@@ -1,4 +1,4 @@
-"""What analyses read from a cache: its model, its sites with a batch axis, its tokens in words."""
+"""What analyses are given: a model, a cache and its sites with a batch axis; checked."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from neoscope.analysis.reading_bytes import spelled
-from neoscope.analysis.reading_weights import other_weights
+from neoscope.analysis.same_weights import other_weights
 from neoscope.cache import ActivationCache
 from neoscope.errors import AnalysisError
 from neoscope.site_kinds import BY_SHORT
@@ -80,6 +79,12 @@ def check_progress(progress: object, what: str) -> bool | Callable[[int, int], N
         f"{what}: progress={progress!r}; expected True, False, or a function of what is done and "
         "how much there is in all"
     )
+
+
+def edits_in_force(model: HookedGPTNeo) -> tuple[str, ...]:
+    """Return what changes a model while it runs: its edits, or ``"hooks"``; empty for nothing."""
+    found = tuple(repr(edit) for edit in model._edits)
+    return ("hooks",) if model.is_edited and not found else found
 
 
 @contextlib.contextmanager
@@ -200,42 +205,3 @@ def real(cache: ActivationCache, n: int) -> Bool[Tensor, "batch pos"]:
         batch = 1 if not cache.has_batch_dim else next(iter(cache.values())).shape[0]
         return torch.ones(batch, n, dtype=torch.bool)
     return tokens.mask.cpu()
-
-
-def token_strings(tokens: Tokens, model: HookedGPTNeo | None) -> tuple[tuple[str, ...], ...]:
-    r"""Return what each real token stands for, row by row; ``"#17"`` where nobody knows.
-
-    One that is part of a letter is shown as its bytes, such as ``\xd7``, where the model is known.
-    """
-    tokenizer = None if model is None else model.tokenizer
-    parted = any("\ufffd" in word for row in tokens.strings for word in row)
-    if tokens.strings and (tokenizer is None or not parted):
-        return tokens.strings
-    rows = zip(tokens.ids.tolist(), tokens.mask.tolist(), strict=True)
-    ids = [[i for i, is_real in zip(*row, strict=True) if is_real] for row in rows]
-    found = tuple(tuple(vocabulary(row, tokenizer)) for row in ids)
-    if not tokens.strings:
-        return found
-    # Words keep what the text said of them: only those that could not be written are spelled.
-    return tuple(
-        tuple(new if "\ufffd" in old else old for old, new in zip(*rows, strict=True))
-        for rows in zip(tokens.strings, found, strict=True)
-    )
-
-
-def vocabulary(ids: list[int], tokenizer: object) -> list[str]:
-    r"""Return the text of each token id by itself; ``"#17"`` without a tokenizer.
-
-    Bytes that are no whole letter are shown as such, ``"\xe2"``.
-    """
-    if tokenizer is None:
-        return [f"#{i}" for i in ids]
-    decode = tokenizer.decode  # type: ignore[attr-defined]  # transformers' tokenizers
-    texts = [str(decode([i])) for i in ids]
-    pieces = getattr(tokenizer, "convert_ids_to_tokens", None)
-    if pieces is None:
-        return texts
-    return [
-        spelled(text, str(pieces(i))) if "\ufffd" in text else text
-        for i, text in zip(ids, texts, strict=True)
-    ]

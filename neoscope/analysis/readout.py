@@ -17,7 +17,8 @@ from torch import Tensor
 from neoscope.linear import linear
 
 _LOGITS_AT_ONCE = 2**24
-# Rows whose logits stay near the processor while they are read several times.
+# Rows whose logits stay near the processor while they are read several times; a device that is
+# launched likes all of them at once.
 _NEAR = 32
 _FEW = 32
 _BLOCK = 64
@@ -121,7 +122,7 @@ class Readout:
         highest = top[:, :1]
         parts = [
             self._near(logits[span], highest[span], values[span], span, marginal, refer)
-            for span in spans(len(hidden), _NEAR)
+            for span in spans(len(hidden), _NEAR if hidden.device.type == "cpu" else self.most)
         ]
         log_sum, entropy, kl, rank = (torch.cat(part) for part in zip(*parts, strict=True))
         if refer:

@@ -94,7 +94,7 @@ def _show(console: Console, step: Step) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from neoscope.cli.patch_table import new_table, visible
+    from neoscope.cli.table import new_table, visible
 
     head = Table.grid(expand=True)
     head.add_column(ratio=1)

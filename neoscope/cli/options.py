@@ -7,9 +7,12 @@ import math
 import re
 from collections.abc import Mapping
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from neoscope.cli.spelling import one_of
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +38,7 @@ Model = Annotated[
     ),
 ]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")]
-DtypeOption = Annotated[Dtype, typer.Option(help="What the weights are kept in.")]
+DtypeOption = Annotated[Dtype, typer.Option(**one_of(Dtype), help="What the weights are kept in.")]
 Device = Annotated[str, typer.Option(help="Where the model runs, e.g. cpu or cuda.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
@@ -109,6 +112,16 @@ def split_list(value: str | None, option: str) -> list[str] | None:
     return parts
 
 
+def split_sites(value: str | None, option: str) -> list[str] | None:
+    """Read ``"resid_post,attn-out"``: ``-`` stands for ``_`` in a site's name.
+
+    Raises:
+        typer.BadParameter: There is nothing in it.
+    """
+    parts = split_list(value, option)
+    return None if parts is None else [part.replace("-", "_") for part in parts]
+
+
 def split_ints(value: str | None, option: str) -> list[int] | None:
     """Read ``"0,3,-1"`` and ranges such as ``"0-3"``.
 
@@ -130,6 +143,21 @@ def split_ints(value: str | None, option: str) -> list[int] | None:
             raise typer.BadParameter(f"{option}: the range {part} is empty or too long")
         out.extend(range(first, last + 1))
     return out
+
+
+def existing(path: Path) -> Path:
+    """Return a file or folder that is there: what an argument's ``callback`` calls.
+
+    Raises:
+        typer.BadParameter: It is not; names what is spelled alike beside it.
+    """
+    from neoscope.errors import nearest
+
+    there = path.expanduser()
+    if there.exists():
+        return path
+    beside = [one.name for one in there.parent.iterdir()] if there.parent.is_dir() else []
+    raise typer.BadParameter(f"there is no file {str(path)!r}{nearest(path.name, beside)}")
 
 
 def human_bytes(n: int | float) -> str:

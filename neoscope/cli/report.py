@@ -20,6 +20,7 @@ from neoscope.cli.options import (
     print_json,
     split_list,
 )
+from neoscope.errors import ViewError
 
 if TYPE_CHECKING:
     from neoscope.views.report import Report
@@ -71,10 +72,16 @@ def report(
     read = None if text is None else _read(text)
     from neoscope.views.report.catalogue import CATALOGUE, chosen
 
-    names = chosen(split_list(sections, "--sections"))
+    try:
+        names = chosen(split_list(sections, "--sections"))
+    except ViewError as error:
+        raise typer.BadParameter(str(error)) from error
     from neoscope.views.report.target import check_path
 
-    target = check_path(out)
+    try:
+        target = check_path(out)
+    except ViewError as error:
+        raise typer.BadParameter(str(error)) from error
     loaded = load_model(model, revision=revision, dtype=dtype, device=device, quiet=as_json)
     from rich.console import Console
 

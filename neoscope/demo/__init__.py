@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neoscope.demo.folder import MARKER, check, making
+from neoscope.demo.folder import check, making
 from neoscope.demo.result import Demo, Step
 from neoscope.errors import ArgumentError
 from neoscope.indices import whole
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 else:
     GivenModel = GivenPath = Any
 
-__all__ = ["MARKER", "STEPS", "Demo", "Step", "check", "run"]
+__all__ = ["STEPS", "Demo", "Step", "check", "run"]
 
 STEPS: Mapping[str, str] = {
     "load": "load the model",
@@ -73,9 +73,9 @@ def run(
         CheckpointError: The model cannot be found.
 
     Example:
-        >>> import tempfile, neoscope.demo
+        >>> import tempfile, neoscope as ns
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     found = neoscope.demo.run(out=folder + "/demo", n=100, n_pairs=8, progress=False)
+        ...     found = ns.demo.run(out=folder + "/demo", n=100, n_pairs=8, progress=False)
         ...     found.step("patch").facts["heads"][0]["head"]
         '3.2'
     """

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from neoscope.lazy import public_names
 
 if TYPE_CHECKING:
     from neoscope.evaluate.comparing import Comparison as Comparison
     from neoscope.evaluate.comparing import compare as compare
     from neoscope.evaluate.harness import Harness as Harness
+    from neoscope.evaluate.identifying import Identity as Identity
+    from neoscope.evaluate.identifying import identity as identity
     from neoscope.evaluate.local_tasks import local_task as local_task
     from neoscope.evaluate.result import Evaluation as Evaluation
     from neoscope.evaluate.running import evaluate as evaluate
@@ -19,8 +22,10 @@ _HOMES = {
     "Comparison": "neoscope.evaluate.comparing",
     "Evaluation": "neoscope.evaluate.result",
     "Harness": "neoscope.evaluate.harness",
+    "Identity": "neoscope.evaluate.identifying",
     "compare": "neoscope.evaluate.comparing",
     "evaluate": "neoscope.evaluate.running",
+    "identity": "neoscope.evaluate.identifying",
     "local_task": "neoscope.evaluate.local_tasks",
 }
 
@@ -29,21 +34,11 @@ __all__ = [
     "Comparison",
     "Evaluation",
     "Harness",
+    "Identity",
     "compare",
     "evaluate",
+    "identity",
     "local_task",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name, and what it needs, when it is first used."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'neoscope.evaluate' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    """List the public names."""
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__ = public_names(__name__, _HOMES)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from neoscope.analysis.result import Result
 from neoscope.errors import ArgumentError, EvaluationError
 from neoscope.evaluate.arguments import read_edits
+from neoscope.evaluate.kept import Kept
 from neoscope.evaluate.result import Evaluation
 from neoscope.evaluate.running import evaluate
 
@@ -30,7 +30,7 @@ else:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Comparison(Result):
+class Comparison(Kept):
     """Scores of a model with and without edits; accuracies are shares of 1."""
 
     model: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 
 from neoscope.errors import ArgumentError, EvaluationError
 from neoscope.evaluate.finding import is_file, manager_of, matches, unknown
+from neoscope.evaluate.reach import Reach
 from neoscope.evaluate.suites import Suite
 
 Wanted = str | Path | dict[str, Any]
@@ -52,10 +54,11 @@ def load_all(
     local = [_name(spec) for spec in wanted if isinstance(spec, dict)]
     manager = manager_of([name for name in wanted if isinstance(name, str)], include, local)
     found: list[Loaded] = []
+    reach = Reach()
     asked = [n for n in shots if n]
     for spec, n in zip(wanted, shots, strict=True):
         for one in _resolved(spec, manager):
-            loaded = Loaded(_name(one), _load(one, manager))
+            loaded = Loaded(_name(one), _load(one, manager, reach))
             for name, task in loaded.leaves.items():
                 _set_shots(name, task, n)
                 task.set_fewshot_seed(seed=seed)
@@ -93,14 +96,15 @@ def _resolved(spec: Wanted, manager: Any) -> list[Wanted]:
     raise EvaluationError(unknown(name, manager.all_tasks))
 
 
-def _load(spec: Wanted, manager: Any) -> dict[str, Any]:
+def _load(spec: Wanted, manager: Any, reach: Reach) -> dict[str, Any]:
     """Build a task or group, which loads its data.
 
     Raises:
         EvaluationError: That failed.
     """
     try:
-        loaded: dict[str, Any] = manager.load([spec])
+        with contextlib.nullcontext() if _is_local(spec, manager) else reach.needed():
+            loaded: dict[str, Any] = manager.load([spec])
     except EvaluationError:
         raise
     except OSError as error:  # what datasets and the hub raise, with a network and without
@@ -112,11 +116,11 @@ def _load(spec: Wanted, manager: Any) -> dict[str, Any]:
             ) from error
         named = re.search(r"'([\w.-]+/[\w.-]+)'", said)
         path = path or (named and named[1])
+        why = f"{reach.missing} does not answer" if reach.missing else said[:160]
         raise EvaluationError(
             f"task {_name(spec)!r} needs the dataset {repr(path) if path else 'of the hub'}, which "
-            f"is neither here nor within reach ({said[:160]}). With a network it is downloaded "
-            "once; HF_HUB_OFFLINE=1 tells at once that there is none. Without one, evaluate a "
-            "local file: local_task (on the command line --file file.jsonl)"
+            f"is neither here nor within reach ({why}). With a network it is downloaded once. "
+            "Without one, evaluate a local file: local_task (on the command line --file file.jsonl)"
         ) from error
     except Exception as error:
         said = " ".join(str(error).split())
@@ -131,15 +135,25 @@ def _load(spec: Wanted, manager: Any) -> dict[str, Any]:
 
 def _dataset_path(spec: Wanted, manager: Any) -> str | None:
     """Name the dataset of a task, as its file or configuration does; None of a group."""
+    found = _config(spec, manager).get("dataset_path")
+    return None if found is None else str(found)
+
+
+def _is_local(spec: Wanted, manager: Any) -> bool:
+    """Whether a task's data come from no hub, as far as that is known before it is built."""
+    config = _config(spec, manager)
+    path = str(config.get("dataset_path", ""))
+    return "custom_dataset" in config or path in _READERS or bool(path and Path(path).exists())
+
+
+def _config(spec: Wanted, manager: Any) -> dict[str, Any]:
     from lm_eval.tasks._yaml_loader import load_yaml
 
-    config: Any = spec
-    if not isinstance(spec, dict):
-        entry = manager.task_index.get(str(spec))
-        path = Path(str(spec)) if entry is None else entry.yaml_path
-        config = {} if path is None else load_yaml(path, resolve_func=False)
-    found = config.get("dataset_path")
-    return None if found is None else str(found)
+    if isinstance(spec, dict):
+        return spec
+    entry = manager.task_index.get(str(spec))
+    path = Path(str(spec)) if entry is None else entry.yaml_path
+    return {} if path is None else dict(load_yaml(path, resolve_func=False))
 
 
 def _set_shots(name: str, task: Any, n: int | None) -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from neoscope.analysis.result import Result
-from neoscope.analysis.result_file import load
 from neoscope.errors import AnalysisError
+from neoscope.evaluate.kept import Kept
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +19,7 @@ _NAMED = 3
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Evaluation(Result):
+class Evaluation(Kept):
     """Scores of a model on tasks of lm-evaluation-harness; accuracies are shares of 1."""
 
     model: str
@@ -138,15 +136,3 @@ class Evaluation(Result):
                 return float(value)
         have = ", ".join(dict.fromkeys(self.task))
         raise AnalysisError(f"no row {key!r}; tasks: {have or 'none'}")
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Evaluation:
-        """Read what :meth:`save` wrote.
-
-        Raises:
-            AnalysisError: There is no such file, or it holds something else.
-        """
-        found = load(path)
-        if not isinstance(found, Evaluation):
-            raise AnalysisError(f"{os.fspath(path)} holds a {type(found).__name__}, no Evaluation")
-        return found

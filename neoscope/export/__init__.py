@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from neoscope.lazy import public_names
 
 if TYPE_CHECKING:
     from neoscope.export.cutting import TruncationWarning as TruncationWarning
@@ -52,11 +53,4 @@ __all__ = [
     "to_store",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name, and what it needs, when it is first used."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'neoscope.export' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
+__getattr__, __dir__ = public_names(__name__, _HOMES)

@@ -10,11 +10,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from neoscope.analysis.readout import Readout, Wanted
 from neoscope.config import NeoConfig
 from neoscope.embedding import Unembedding
 
 Defined = Literal["everywhere", "not_first", "not_last"]
-_LOGITS_AT_ONCE = 2**25
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,14 @@ def of_logits(
             nothing.
         unembed: The model's unembedding.
     """
-    rows = max(1, _LOGITS_AT_ONCE // unembed.rows.shape[0])
+    readout = Readout(unembed.rows.detach())
+    none = following.new_zeros(0)
     losses, entropies = [], []
-    for part, target in zip(hidden.split(rows), following.split(rows), strict=True):
-        log_p = unembed(part).float().log_softmax(-1)
-        losses.append(-log_p.gather(1, target.clamp(min=0)[:, None])[:, 0])
-        entropies.append(-(log_p.exp() * log_p).sum(-1))
-    return {"loss": torch.cat(losses), "entropy": torch.cat(entropies)}
+    for part, target in zip(hidden.split(readout.most), following.split(readout.most), strict=True):
+        said = readout.read(part, Wanted(1, target, none))
+        losses.append(said.log_sum - said.next_logit)
+        entropies.append(said.entropy)
+    return {"loss": torch.cat(losses).float(), "entropy": torch.cat(entropies).float()}
 
 
 def of_pattern(

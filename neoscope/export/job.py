@@ -18,6 +18,7 @@ from neoscope.export.spec import FeatureSpec
 from neoscope.export.table import ON_ERROR, ShardTable, check_names
 from neoscope.export.threads import Behind
 from neoscope.fingerprint import tokenizer_fingerprint
+from neoscope.loading import load
 from neoscope.store import FeatureStore, StoreWriter
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class ExportReport:
 
 
 def to_store(
-    model: HookedGPTNeo,
+    model: HookedGPTNeo | str | os.PathLike[str],
     source: Any,
     out: str | os.PathLike[str],
     spec: FeatureSpec | None = None,
@@ -82,7 +83,8 @@ def to_store(
     work.
 
     Args:
-        model: The model; without hooks or edits, which a store could not name.
+        model: A model, or what ``neoscope.load`` takes; without hooks or edits, which a store
+            could not name.
         source: A path (.parquet, .jsonl, .csv, .tsv, .txt, a folder of .parquet), a pandas or
             polars frame, an Arrow table, a Hugging Face dataset, or an iterable of texts or
             mappings.
@@ -104,6 +106,7 @@ def to_store(
     Raises:
         ExportError: A row, a column or the input cannot be used; what was done is kept.
         StoreError: The folder holds something else, is in use, or cannot be written.
+        CheckpointError: The model cannot be found or read.
         SiteError: A site or layer does not exist.
         ArgumentError: An argument means nothing.
 
@@ -119,6 +122,8 @@ def to_store(
     if on_error not in ON_ERROR:
         hint = nearest(on_error, ON_ERROR)
         raise ArgumentError(f"on_error={on_error!r} is unknown{hint}; known: {', '.join(ON_ERROR)}")
+    if isinstance(model, str | os.PathLike):
+        model = load(model)
     if model.is_edited:
         raise ExportError(
             "the model has hooks or edits in force, and a store says which model made it; take "

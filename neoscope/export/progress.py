@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-_QUIET_SECONDS = 2.0
+from neoscope.progress import open_bar
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,7 @@ class Reporting:
     def __enter__(self) -> Reporting:
         """Open the bar, if there is one."""
         if self._to is True:
-            from tqdm.auto import tqdm
-
-            self._bar = tqdm(total=self.now.total_rows, unit="row", delay=_QUIET_SECONDS)
+            self._bar = open_bar(self.now.total_rows, "row")
         return self
 
     def __exit__(self, *exception: object) -> None:

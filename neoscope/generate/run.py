@@ -22,11 +22,10 @@ from neoscope.generate.prompts import Prompts, read
 from neoscope.generate.screen import Screen, screen_for
 from neoscope.generate.steps import Cached, Steps, Ticking, Whole, growing
 from neoscope.generate.text import Grown
+from neoscope.progress import open_bar
 
 if TYPE_CHECKING:
     from neoscope.model import HookedGPTNeo
-
-_QUIET_SECONDS = 2.0
 
 
 class Job:
@@ -158,11 +157,8 @@ class Job:
         if self._seed is not None:
             generator = torch.Generator(self._model.device).manual_seed(int(self._seed))
         if self._progress:
-            from tqdm.auto import tqdm
-
             most = self.plan.max_length - self.prompts.ids.shape[1]
-            bar = tqdm(total=most, unit="token", delay=_QUIET_SECONDS, leave=False)
-            with bar:
+            with open_bar(most, "token", leave=False) as bar:
                 return self._loop(Ticking(steps, bar.update), generator, hooked, form)
         return self._loop(steps, generator, hooked, form)
 

@@ -73,7 +73,12 @@ def locate(name_or_path: str | os.PathLike[str], *, revision: str | None = None)
     """
     from neoscope.checkpoint import find
 
+    found = bundled(name_or_path)
+    if found is not name_or_path and revision is not None:
+        raise CheckpointError(
+            f"{name_or_path!r} comes with neoscope, so it has no revision {revision!r}"
+        )
     try:
-        return find(bundled(name_or_path), revision=revision)
+        return find(found, revision=revision)
     except CheckpointError as error:
         raise type(error)(f"{error}{nearest(str(name_or_path), BUNDLED)}") from error

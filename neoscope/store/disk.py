@@ -12,7 +12,7 @@ from pathlib import Path
 from neoscope.errors import StoreError
 
 LOCK = ".lock"
-TEMPORARY = re.compile(r"\.(part-\d{5,}\.|manifest\.json\.).*\.tmp")
+TEMPORARY = re.compile(r"\.(part-\d{5,}\.|_manifest\.json\.).*\.tmp")
 """What `neoscope.files.atomic` calls the files that a killed writer leaves half-written."""
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}

@@ -34,9 +34,13 @@ class FeatureStore:
     """A store, or a view of some of its rows and columns; nothing is read before it is needed.
 
     Example:
-        >>> store = FeatureStore.open("features")  # doctest: +SKIP
-        >>> store.to_numpy("resid_post.12.mean").shape  # doctest: +SKIP
-        (7600, 768)
+        >>> import tempfile, neoscope as ns
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = ns.export.to_store(ns.load("organism"), ["The keys are"], folder + "/f",
+        ...                            ns.export.FeatureSpec(layers=-1), progress=False)
+        ...     store = FeatureStore.open(folder + "/f")
+        ...     store.columns, store.to_numpy("resid_post_3_mean").shape
+        (('id', 'text', 'resid_post_3_mean'), (1, 128))
     """
 
     path: Path
@@ -84,11 +88,11 @@ class FeatureStore:
     @property
     def n_rows(self) -> int:
         """How many rows there are."""
-        return len(self._rows)
+        return len(self)
 
     @property
     def manifest(self) -> Mapping[str, Any]:
-        """All that is known of the store, as its manifest.json has it."""
+        """All that is known of the store, as its _manifest.json has it."""
         return self._manifest.record()
 
     def __len__(self) -> int:
@@ -96,12 +100,11 @@ class FeatureStore:
 
     def __repr__(self) -> str:
         types = {column.name: column.type for column in self._manifest.schema or ()}
-        shown = [f"{name}: {types[name]}" for name in self.features[:3]]
-        more = len(self.features) - len(shown)
+        shown = ", ".join(f"{name}: {types[name]}" for name in self.features[:3]) or "none"
+        more = f" and {len(self.features) - 3} more" if len(self.features) > 3 else ""
         return (
-            f"FeatureStore({str(self.path)!r}, {self.n_rows:,} rows, {len(self.columns)} columns, "
-            f"{len(self.features)} of them features: {', '.join(shown) or 'none'}"
-            f"{f' and {more} more' if more else ''}; {self._manifest.file_format})"
+            f"FeatureStore({str(self.path)!r}, {len(self):,} rows, {len(self.columns)} columns, "
+            f"{len(self.features)} of them features: {shown}{more}; {self._manifest.file_format})"
         )
 
     def to_numpy(self, column: str, *, mmap: bool = False) -> npt.NDArray[Any]:
@@ -110,9 +113,8 @@ class FeatureStore:
         Args:
             column: Its name.
             mmap: Map it into memory instead of reading it: rows are read from disk when they are
-                used, and the result is read-only. Of a store of several shards or of parquet, a
-                copy is made below ``.mmap`` the first time. For features that are not ragged. A
-                view of rows chosen by a list or mask is read.
+                used, and the result is read-only. Several shards, or parquet, are copied below
+                ``.mmap`` the first time; rows chosen by a list or mask are read. Not for ragged.
 
         Returns:
             [rows, width], or [rows] for scalars; ragged features and other columns as [rows] of

@@ -165,7 +165,8 @@ def _map_safetensors(path: Path) -> dict[str, npt.NDArray[Any]]:
 
 def map_npy(path: Path) -> npt.NDArray[Any]:
     """Map a .npy file into memory; it is never unpickled."""
-    array: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    # Not np.load, which takes an archive of arrays for one too.
+    array: npt.NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
     return array
 
 

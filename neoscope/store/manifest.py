@@ -14,7 +14,8 @@ from neoscope.errors import StoreError
 from neoscope.files import atomic
 
 FORMAT = 1
-NAME = "manifest.json"
+NAME = "_manifest.json"
+"""Arrow, pandas and Spark leave out names with this beginning when they read a folder."""
 KINDS = ("features", "activations")
 FILE_FORMATS = ("parquet", "safetensors", "npy")
 SHARD_FILE = re.compile(r"part-(\d{5,})\.[^/\\\0]+")
@@ -137,7 +138,7 @@ def read(folder: Path) -> Manifest:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
-        what = "holds no manifest.json" if folder.is_dir() else "is no folder of shards"
+        what = "holds no _manifest.json" if folder.is_dir() else "is no folder of shards"
         raise StoreError(f"{folder} is no feature store: it {what}") from error
     except OSError as error:
         raise StoreError(f"{path} cannot be read: {error.strerror}") from error

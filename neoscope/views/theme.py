@@ -16,8 +16,8 @@ MUTED = "#7d8794"
 PAPER, NIGHT = "#ffffff", "#14181f"
 DAWN = "#eef1f5"
 """In the dark, what colour scales stand on: their darkest colour would vanish on the dark card."""
-_FAINT = "#a9b2be"
-"""MUTED, for texts on the dark card."""
+_QUIET, _FAINT = "#5d6876", "#a9b2be"
+"""MUTED for texts, which need more contrast: on the light card, and on the dark one."""
 
 SEQUENTIAL: tuple[tuple[float, str], ...] = (
     (0.0, "#f7fafc"), (0.15, "#d3e6ee"), (0.35, "#8cc3d3"), (0.55, "#4596b5"),
@@ -49,7 +49,7 @@ def template(*, night: bool = False, scaled: bool = False) -> go.layout.Template
     """
     paper, ink = (NIGHT, "#e6e9ee") if night else (PAPER, INK)
     line, grid = ("#3a4350", "#262d37") if night else ("#c3c9d1", "#e8ebef")
-    muted = _FAINT if night else MUTED
+    muted = _FAINT if night else _QUIET
     plot = DAWN if night and scaled else paper
     # What is written without a colour of its own stands in the plot area.
     inside = {"textfont": {"color": INK if plot == DAWN else ink}}

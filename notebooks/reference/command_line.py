@@ -12,7 +12,7 @@ def commands() -> str:
     """Return the Markdown of every command: usage, help, arguments and options."""
     import typer.main
 
-    from neoscope.cli.app import app
+    from neoscope.cli.root import app
 
     return "\n".join(_command(typer.main.get_command(app), "neoscope"))
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from neoscope.edits import Edit
 
 Array = NDArray[Any]
-_FORMAT = 1
+_FORMAT, _FILE, _KEY = 2, "eraser.safetensors", "neoscope_eraser"
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,11 +84,14 @@ class Eraser:
 
         return transform(site, layer, _Torch(self), **where)
 
-    def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write ``eraser.safetensors`` and then ``eraser.json``, each whole or not at all.
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write ``eraser.safetensors``, whole or not at all; its header says what it is.
 
         Args:
-            folder: Made if it is not there.
+            folder: Made if it is not there. An eraser in it is replaced.
+
+        Returns:
+            The folder.
         """
         from safetensors.numpy import save_file
 
@@ -96,17 +99,18 @@ class Eraser:
 
         at = Path(folder)
         at.mkdir(parents=True, exist_ok=True)
-        tensors = {"mean": self.mean, "left": self.left, "right": self.right}
-        with atomic(at / "eraser.safetensors") as path:
-            save_file({name: np.ascontiguousarray(x) for name, x in tensors.items()}, path)
+        # One file, because of two the process may die between the one and the other.
         card = {
             "format": _FORMAT,
             "method": self.method,
             "rank": self.rank,
             "n_features": self.n_features,
         }
-        with atomic(at / "eraser.json") as path:
-            path.write_text(json.dumps(card, indent=2) + "\n")
+        tensors = {"mean": self.mean, "left": self.left, "right": self.right}
+        kept = {name: np.ascontiguousarray(x) for name, x in tensors.items()}
+        with atomic(at / _FILE) as path:
+            save_file(kept, path, metadata={_KEY: json.dumps(card)})
+        return at
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Eraser:
@@ -115,25 +119,23 @@ class Eraser:
         Raises:
             ProbeError: There is no eraser in the folder, or it is damaged.
         """
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
+        from safetensors import SafetensorError, safe_open
 
         at = Path(folder)
         try:
-            card = json.loads((at / "eraser.json").read_text())
-            tensors = load_file(at / "eraser.safetensors")
-            eraser = cls(tensors["mean"], tensors["left"], tensors["right"], str(card["method"]))
+            with safe_open(at / _FILE, framework="numpy") as file:
+                card = json.loads((file.metadata() or {})[_KEY])
+                mean, left, right = (file.get_tensor(name) for name in ("mean", "left", "right"))
+            eraser = cls(mean, left, right, str(card["method"]))
         except FileNotFoundError as error:
-            raise ProbeError(
-                f"there is no eraser in {at}: expected eraser.json and eraser.safetensors"
-            ) from error
+            raise ProbeError(f"there is no eraser in {at}: expected {_FILE}") from error
         except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
             raise ProbeError(f"cannot read the eraser in {at}: {error}") from error
         d, k = card.get("n_features"), card.get("rank")
         found = (eraser.mean.shape, eraser.left.shape, eraser.right.shape)
         if card.get("format") != _FORMAT or found != ((d,), (d, k), (k, d)):
             raise ProbeError(
-                f"the eraser in {at} is damaged: its card says format {card.get('format')!r}, "
+                f"the eraser in {at} is damaged: its header says format {card.get('format')!r}, "
                 f"{d} features, rank {k}; its tensors have shapes {found}"
             )
         return eraser

@@ -18,6 +18,7 @@ from neoscope.errors import ProbeError
 from probes.erasure.concept import Concept
 from probes.erasure.eraser import Eraser
 from probes.erasure.statistics import CrossMoments
+from probes.progress import QUIET_SECONDS
 
 Array = NDArray[Any]
 _EPS = float(np.finfo(np.float64).eps)
@@ -128,7 +129,9 @@ def fit_leace_layers(X: Any, y: Any, *, progress: bool = True) -> list[Eraser]:
     from tqdm.auto import tqdm
 
     concept, erasers = Concept.read(y), []
-    for layer, rows in enumerate(tqdm(X, "LEACE", unit="layer", delay=2.0, disable=not progress)):
+    for layer, rows in enumerate(
+        tqdm(X, "LEACE", unit="layer", delay=QUIET_SECONDS, disable=not progress)
+    ):
         try:
             erasers.append(_fit(read_rows(rows), concept))
         except ProbeError as error:

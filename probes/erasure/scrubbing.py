@@ -8,8 +8,11 @@ Reference: Belrose et al. 2023, arXiv:2306.03819, section 6.
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
     from neoscope.edits import Edit
 
 Array = NDArray[Any]
+_FORMAT, _FILE, _KEY = 2, "scrubbing.safetensors", "neoscope_scrubbing"
+_PARTS = ("mean", "left", "right")
 _SITES = "resid_pre, resid_mid, resid_post, attn_out, mlp_out, q, k, v, z, pre, post"
 """Those that are named in errors."""
 _UNFIT = {"embed", "pos_embed", "ln_final", "attn_scores", "pattern"}
@@ -43,6 +48,65 @@ class Scrubbing:
         """Return one line: the site, and how many directions go in which layer."""
         ranks = {layer: eraser.rank for layer, eraser in self.erasers.items()}
         return f"Scrubbing({self.site}, ranks by layer {ranks})"
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write ``scrubbing.safetensors``, with all erasers, whole or not at all.
+
+        Args:
+            folder: Made if it is not there. A scrubbing in it is replaced.
+
+        Returns:
+            The folder.
+
+        Raises:
+            ProbeError: It cannot be written.
+        """
+        from safetensors.numpy import save_file
+
+        from neoscope.files import atomic
+
+        at = Path(folder).expanduser()
+        tensors = {
+            f"{layer}.{part}": np.ascontiguousarray(getattr(eraser, part))
+            for layer, eraser in self.erasers.items()
+            for part in _PARTS
+        }
+        methods = {layer: eraser.method for layer, eraser in self.erasers.items()}
+        card = {"format": _FORMAT, "site": self.site, "methods": methods}
+        try:
+            at.mkdir(parents=True, exist_ok=True)
+            with atomic(at / _FILE) as path:
+                save_file(tensors, path, metadata={_KEY: json.dumps(card)})
+        except OSError as error:
+            raise ProbeError(f"cannot write {at}: {error.strerror or error}") from error
+        return at
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Scrubbing:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            ProbeError: There is none in the folder, or it is damaged.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        path = Path(folder).expanduser() / _FILE
+        try:
+            with safe_open(path, framework="numpy") as file:
+                card = json.loads((file.metadata() or {})[_KEY])
+                erasers = {
+                    int(layer): Eraser(
+                        method=method, **{x: file.get_tensor(f"{layer}.{x}") for x in _PARTS}
+                    )
+                    for layer, method in card["methods"].items()
+                }
+            if card["format"] != _FORMAT:
+                raise ValueError(f"it is of format {card['format']!r}, expected {_FORMAT}")
+            return cls(card["site"], erasers)
+        except OSError as error:
+            raise ProbeError(f"cannot read {path}: {error.strerror or error}") from error
+        except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ProbeError(f"{path} is damaged or no scrubbing: {error}") from error
 
     def edits(self, **where: Any) -> list[Edit]:
         """Return the edits that erase in all layers of a running model.
@@ -86,7 +150,8 @@ def scrub(
     """
     import torch
 
-    from probes.running import read_batches, shown, streams
+    from probes.progress import shown
+    from probes.running import read_batches, streams
 
     wanted = _layers(layers, model.config.n_layers)
     _check_site(site)

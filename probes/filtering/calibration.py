@@ -68,17 +68,22 @@ class FilterCalibration:
             f"{self.fpr:.3g} of {self.n_negative} others are withheld"
         )
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str]) -> Path:
         """Write it as JSON.
 
         Args:
             path: A file; replaced as a whole.
+
+        Returns:
+            Where it stands.
         """
         facts = {"format": _FORMAT, **asdict(self)}
         if math.isnan(self.fpr):
             facts["fpr"] = None
-        with atomic(Path(path).expanduser()) as temporary:
+        target = Path(path).expanduser()
+        with atomic(target) as temporary:
             temporary.write_text(json.dumps(facts, indent=1, allow_nan=False), encoding="utf-8")
+        return target
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> FilterCalibration:

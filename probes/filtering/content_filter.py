@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neoscope.errors import ProbeError, nearest
-from probes.applying import check_width
+from probes.applying.matching import check_model_of
+from probes.applying.predicting import check_width
+from probes.applying.text_features import Report, listed_texts, text_features
 from probes.filtering import lines
 from probes.filtering.calibration import (
     FilterCalibration,
@@ -24,10 +26,7 @@ from probes.filtering.calibration import (
     clopper_pearson,
 )
 from probes.filtering.screened import Screened
-from probes.matching import check_source
-from probes.places import Source
-from probes.saving import digest
-from probes.text_features import Report, listed_texts, text_features
+from probes.keeping.saving import digest
 
 
 class ContentFilter:
@@ -72,7 +71,8 @@ class ContentFilter:
         self._column = _column(probe, reject)
         self.reject = str(reject)
         self._digest, self._fingerprint = digest(probe), str(model.fingerprint())
-        self._check_model()
+        # Edits that are in force now may be taken off before anything is read.
+        check_model_of(probe, model, any_source=any_source)
         self._checked: dict[Path, tuple[int, int]] = {}
         self.calibration: FilterCalibration | None = None
         self.threshold: float | None = None
@@ -256,15 +256,6 @@ class ContentFilter:
                 f"{', '.join(known)}"
             )
         return np.array([str(x) == self.reject for x in values.tolist()], bool)
-
-    def _check_model(self) -> None:
-        card = getattr(self.probe, "card_", None)
-        if card is None:
-            return
-        # Edits that are in force now may be taken off before anything is read.
-        name = getattr(getattr(self.model, "cfg", None), "model_name", None)
-        source = Source(self._fingerprint, name, card.source.pool, card.source.more)
-        check_source(self.probe, card.place, source, any_source=self.any_source)
 
     def _check_own(self, calibration: FilterCalibration) -> None:
         for name, ours in (

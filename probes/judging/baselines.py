@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from neoscope.errors import ProbeError
+from probes.data.labels import read_groups, read_labels
 from probes.judging.bootstrap import Interval, bootstrap_scores
 from probes.judging.fitting import Said, fit_and_say, read_features
 from probes.judging.metrics import scores
 from probes.judging.permutation import permuted_labels
-from probes.judging.reading import read_groups, read_labels
 from probes.judging.record import recorded
+from probes.keeping.results import SavedResult
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Judgement(SavedResult):
     """How good predictions are on rows that were not trained on."""
 
     scores: dict[str, float]
@@ -26,6 +30,16 @@ class Judgement:
     """Bootstrap intervals over groups, by the same names."""
     n_rows: int
     n_groups: int
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return a row a score: ``score``, ``value``, and ``low`` and ``high`` of its interval."""
+        import pandas as pd
+
+        rows = []
+        for name, value in self.scores.items():
+            interval = self.intervals[name]
+            rows.append({"score": name, "value": value, "low": interval.low, "high": interval.high})
+        return pd.DataFrame(rows)
 
     def record(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -40,19 +54,27 @@ def judge(
     *,
     classes: Any = None,
     kind: str | None = None,
-    n: int = 1000,
+    n_bootstrap: int = 1000,
     seed: int = 0,
-    level: float = 0.95,
+    confidence: float = 0.95,
 ) -> Judgement:
     """Return scores and intervals. Arguments as `probes.judging.bootstrap.bootstrap_scores`."""
     y = np.asarray(y)
     return Judgement(
         scores(y, predicted, proba, classes, kind=kind),
         bootstrap_scores(
-            y, predicted, proba, groups, classes=classes, kind=kind, n=n, seed=seed, level=level
+            y,
+            predicted,
+            proba,
+            groups,
+            classes=classes,
+            kind=kind,
+            n_bootstrap=n_bootstrap,
+            seed=seed,
+            confidence=confidence,
         ),
         len(y),
-        read_groups(groups, len(y))[1],
+        len(read_groups(groups, len(y))[1]),
     )
 
 
@@ -68,10 +90,10 @@ def majority(
         y_test: Labels of the test rows.
         groups: [test rows]; None: each row by itself.
         kind: Kind of label; None to go by the training rows' labels.
-        **options: ``n``, ``seed``, ``level`` of `judge`.
+        **options: ``n_bootstrap``, ``seed``, ``confidence`` of `judge`.
     """
-    y_train, kind = read_labels(y_train, kind)
-    y_test, _ = read_labels(y_test, kind)
+    y_train, kind = read_labels(y_train, kind, varied=False)
+    y_test, _ = read_labels(y_test, kind, varied=False)
     return _judged(_constant(y_train, len(y_test), kind), y_test, groups, kind, options)
 
 
@@ -100,10 +122,10 @@ def shuffled(
         groups_test: [test rows], or None.
         seed: Of the permutation and the resamples.
         kind: Kind of label; None to go by the training rows' labels.
-        **options: ``n``, ``level`` of `judge`.
+        **options: ``n_bootstrap``, ``confidence`` of `judge`.
     """
-    y_train, kind = read_labels(y_train, kind)
-    y_test, _ = read_labels(y_test, kind)
+    y_train, kind = read_labels(y_train, kind, varied=False)
+    y_test, _ = read_labels(y_test, kind, varied=False)
     features = read_features(X_train, len(y_train)), read_features(X_test, len(y_test))
     permuted, _ = permuted_labels(y_train, groups_train, seed)
     said = fit_and_say(probe, features[0], permuted, features[1], kind)
@@ -111,9 +133,11 @@ def shuffled(
 
 
 def _judged(said: Said, y: Any, groups: Any, kind: str, options: dict[str, Any]) -> Judgement:
-    unknown = set(options) - {"n", "seed", "level"}
+    unknown = set(options) - {"n_bootstrap", "seed", "confidence"}
     if unknown:
-        raise ProbeError(f"unknown options {sorted(unknown)}; expected n, seed, level")
+        raise ProbeError(
+            f"unknown options {sorted(unknown)}; expected n_bootstrap, seed, confidence"
+        )
     # Test rows may hold more classes than training rows did, or one only.
     kind = "multiclass" if kind == "binary" else kind
     return judge(y, said.predicted, said.proba, groups, classes=said.classes, kind=kind, **options)

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from neoscope.errors import ProbeError
+from probes.data.labels import read_groups
 from probes.judging.metrics import parts_of
-from probes.judging.reading import read_groups, read_outcome
+from probes.judging.reading import read_outcome
 from probes.judging.record import recorded
 from probes.judging.sums import Floats
 
@@ -28,7 +29,7 @@ class Interval:
     low: float
     """NaN where there is one group only: nothing varies from group to group then."""
     high: float
-    level: float = 0.95
+    confidence: float = 0.95
     """Share of the resampled scores inside."""
     n_groups: int = 0
     n_resamples: int = 0
@@ -47,9 +48,9 @@ def bootstrap_scores(
     *,
     classes: Any = None,
     kind: str | None = None,
-    n: int = 1000,
+    n_bootstrap: int = 1000,
     seed: int = 0,
-    level: float = 0.95,
+    confidence: float = 0.95,
 ) -> dict[str, Interval]:
     """Return percentile bootstrap intervals over groups of all that `scores` returns.
 
@@ -60,19 +61,19 @@ def bootstrap_scores(
         groups: [rows] sentence, document or whatever varies as one; None: each row by itself.
         classes: What the columns of ``proba`` are.
         kind: Kind of label.
-        n: Resamples. Of AUC and Spearman fewer, but at least 200, where rows times classes times
-            resamples is more than 1e9; the interval says how many.
+        n_bootstrap: Resamples. Of AUC and Spearman fewer, but at least 200, where rows times
+            classes times resamples is more than 1e9; the interval says how many.
         seed: Of the draws: with the same groups the same draws, so that differences are paired.
-        level: Share of the resampled scores inside.
+        confidence: Share of the resampled scores inside.
 
     Raises:
-        ProbeError: Shapes do not fit, or ``n`` or ``level`` means nothing.
+        ProbeError: Shapes do not fit, or ``n_bootstrap`` or ``confidence`` means nothing.
     """
     drawn = resampled_scores(
-        y, predicted, proba, groups, classes=classes, kind=kind, n=n, seed=seed
+        y, predicted, proba, groups, classes=classes, kind=kind, n_bootstrap=n_bootstrap, seed=seed
     )
-    count = read_groups(groups, len(np.asarray(y)))[1]
-    return {name: percentile_interval(values, count, level) for name, values in drawn.items()}
+    count = len(read_groups(groups, len(np.asarray(y)))[1])
+    return {name: percentile_interval(values, count, confidence) for name, values in drawn.items()}
 
 
 def resampled_scores(
@@ -83,7 +84,7 @@ def resampled_scores(
     *,
     classes: Any = None,
     kind: str | None = None,
-    n: int = 1000,
+    n_bootstrap: int = 1000,
     seed: int = 0,
 ) -> dict[str, Floats]:
     """Return every score of every resample, [resamples] by name.
@@ -91,15 +92,16 @@ def resampled_scores(
     The draws depend on the groups and the seed alone: subtract those of one probe from those of
     another, on the same rows, for the interval of a difference. Arguments as `bootstrap_scores`.
     """
-    if n < 1:
-        raise ProbeError(f"n={n} resamples; expected at least 1")
+    if n_bootstrap < 1:
+        raise ProbeError(f"n_bootstrap={n_bootstrap} resamples; expected at least 1")
     outcome = read_outcome(y, predicted, proba, classes, kind)
-    codes, count = read_groups(groups, outcome.n_rows)
+    codes, names = read_groups(groups, outcome.n_rows)
+    count = len(names)
     parts = parts_of(outcome, codes, count)
-    limits = [min(n, max(_FEWEST, _BUDGET // getattr(part, "cost", 1))) for part in parts]
+    limits = [min(n_bootstrap, max(_FEWEST, _BUDGET // getattr(part, "cost", 1))) for part in parts]
     found: dict[str, list[Floats]] = {}
     done = 0
-    for weights in _draws(count, outcome.n_rows, n, seed):
+    for weights in _draws(count, outcome.n_rows, n_bootstrap, seed):
         for part, limit in zip(parts, limits, strict=True):
             if done < limit:
                 for name, values in part(weights[:, : limit - done]).items():
@@ -108,24 +110,24 @@ def resampled_scores(
     return {name: np.concatenate(values) for name, values in found.items()}
 
 
-def percentile_interval(values: Floats, n_groups: int, level: float = 0.95) -> Interval:
+def percentile_interval(values: Floats, n_groups: int, confidence: float = 0.95) -> Interval:
     """Return the interval of resampled scores; NaN with fewer than two groups.
 
     Args:
         values: [resamples]; NaN where a resample had no score.
         n_groups: How many groups were drawn from.
-        level: Share of the values inside.
+        confidence: Share of the values inside.
 
     Raises:
-        ProbeError: ``level`` is not between 0 and 1.
+        ProbeError: ``confidence`` is not between 0 and 1.
     """
-    if not 0 < level < 1:
-        raise ProbeError(f"level={level}; expected a share between 0 and 1")
+    if not 0 < confidence < 1:
+        raise ProbeError(f"confidence={confidence}; expected a share between 0 and 1")
     defined = values[~np.isnan(values)]
     if n_groups < 2 or not len(defined):
-        return Interval(float("nan"), float("nan"), level, n_groups, 0)
-    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(low), float(high), level, n_groups, len(defined))
+        return Interval(float("nan"), float("nan"), confidence, n_groups, 0)
+    low, high = np.quantile(defined, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(float(low), float(high), confidence, n_groups, len(defined))
 
 
 def _draws(n_groups: int, n_rows: int, n: int, seed: int) -> Iterator[Floats]:

@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 
 from neoscope.errors import ProbeError
+from probes.data.labels import read_labels
 from probes.judging.bootstrap import Interval, percentile_interval
-from probes.judging.reading import Array, distinct, read_labels
+from probes.judging.reading import Array, distinct
 from probes.judging.record import recorded
 from probes.judging.sums import Floats
+from probes.keeping.results import SavedResult
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +56,7 @@ def control_labels(types: Any, y: Any, seed: int = 0) -> Array:
     Raises:
         ProbeError: Types and labels differ in number.
     """
-    y, _ = read_labels(y)
+    y, _ = read_labels(y, varied=False)
     codes, names = _read_types(types, len(y))
     ordered = np.sort(y) if y.ndim == 1 else y[np.lexsort(y.T[::-1])]
     shares = np.array([_share(name, seed) for name in names.tolist()])
@@ -89,7 +91,7 @@ def unseen_types(train_types: Any, test_types: Any) -> float:
 
 
 @dataclass(frozen=True)
-class Selectivity:
+class Selectivity(SavedResult):
     """By how much the real task's score exceeds the control task's."""
 
     value: float
@@ -114,7 +116,7 @@ def selectivity(
     *,
     drawn: tuple[Floats, Floats] | None = None,
     n_groups: int = 0,
-    level: float = 0.95,
+    confidence: float = 0.95,
     unseen: float | None = None,
     undefined: str | None = None,
 ) -> Selectivity:
@@ -126,7 +128,7 @@ def selectivity(
         drawn: The two scores of the same resamples, see
             `probes.judging.bootstrap.resampled_scores`: gives the interval.
         n_groups: How many groups were resampled.
-        level: Share of the resampled differences inside the interval.
+        confidence: Share of the resampled differences inside the interval.
         unseen: See `unseen_types`.
         undefined: Why there is no control task, see `ControlTask`; the value is NaN then.
 
@@ -141,7 +143,7 @@ def selectivity(
     interval = None
     if drawn is not None:
         many = min(map(len, drawn))
-        interval = percentile_interval(drawn[0][:many] - drawn[1][:many], n_groups, level)
+        interval = percentile_interval(drawn[0][:many] - drawn[1][:many], n_groups, confidence)
     return Selectivity(task - control, task, control, interval, unseen)
 
 

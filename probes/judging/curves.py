@@ -4,24 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from neoscope.errors import ProbeError
+from probes.data.labels import read_groups, read_labels
+from probes.data.picking import pick_rows
+from probes.data.splits import group_split
 from probes.judging.baselines import judge
 from probes.judging.bootstrap import Interval
 from probes.judging.fitting import fit_and_say, read_features
 from probes.judging.metrics import default_metric, oriented, read_metric
-from probes.judging.progress import Bar
-from probes.judging.reading import Array, read_groups, read_labels
+from probes.judging.reading import Array
 from probes.judging.record import recorded
-from probes.picking import pick_rows
-from probes.splits import group_split
+from probes.keeping.results import SavedResult
+from probes.progress import Bar
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
-@dataclass(frozen=True)
-class LearningCurve:
+@dataclass(frozen=True, repr=False)
+class LearningCurve(SavedResult):
     """A probe's test score by the number of rows that it was trained on."""
 
     sizes: tuple[int, ...]
@@ -39,13 +44,26 @@ class LearningCurve:
         s = "s" * (len(self.sizes) != 1)
         return f"LearningCurve({self.metric} {shown} rows, {len(self.sizes)} size{s})"
 
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return a row a size: ``size``, the score by its name, ``low`` and ``high``."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            {
+                "size": self.sizes,
+                self.metric: self.scores,
+                "low": [one.low for one in self.intervals],
+                "high": [one.high for one in self.intervals],
+            }
+        )
+
     def record(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return recorded(asdict(self))
 
 
 @dataclass(frozen=True)
-class SampleComplexity:
+class SampleComplexity(SavedResult):
     """The smallest number of training rows that was enough."""
 
     size: int | None
@@ -69,8 +87,8 @@ def learning_curve(
     sizes: Sequence[int] | None = None,
     metric: str | None = None,
     seed: int = 0,
-    n: int = 1000,
-    level: float = 0.95,
+    n_bootstrap: int = 1000,
+    confidence: float = 0.95,
     kind: str | None = None,
     progress: bool = True,
 ) -> LearningCurve:
@@ -90,8 +108,8 @@ def learning_curve(
         metric: Name of a score, such as ``accuracy``, ``log_loss`` or ``r2``; None for accuracy, of
             several labels ``f1``, of numbers ``r2``.
         seed: Of the shuffle and the resamples.
-        n: Resamples of the intervals.
-        level: Of the intervals.
+        n_bootstrap: Resamples of the intervals.
+        confidence: Of the intervals.
         kind: Kind of label; None to go by the labels.
         progress: Whether a bar is shown after two seconds.
 
@@ -99,7 +117,7 @@ def learning_curve(
         ProbeError: There is no such test row, a group is on both sides, nothing is left to train
             on, a size is not a number of training rows, or labels of that kind have no such metric.
     """
-    y, kind = read_labels(y, kind)
+    y, kind = read_labels(y, kind, varied=False)
     metric = read_metric(default_metric(kind) if metric is None else metric, kind)
     X = read_features(X, len(y))
     codes, _ = read_groups(groups, len(y))
@@ -113,7 +131,7 @@ def learning_curve(
     with Bar(progress, len(reached), "size") as bar:
         for size in reached:
             rows = order[:size]
-            said = fit_and_say(probe, X[rows], y[rows], X[test], kind)
+            said = fit_and_say(probe, X[rows], y[rows], X[test], kind, codes[rows])
             judged = judge(
                 y[test],
                 said.predicted,
@@ -121,9 +139,9 @@ def learning_curve(
                 codes[test],
                 classes=said.classes,
                 kind=as_kind,
-                n=n,
+                n_bootstrap=n_bootstrap,
                 seed=seed,
-                level=level,
+                confidence=confidence,
             )
             if metric not in judged.scores:
                 raise ProbeError(f"{metric} needs a probe with predict_proba")

@@ -9,8 +9,10 @@ import numpy as np
 from sklearn.base import BaseEstimator, clone, is_regressor
 
 from neoscope.errors import ProbeError
-from probes.columns import as_array
-from probes.judging.reading import Array, distinct, read_groups
+from probes.data.columns import as_array
+from probes.data.labels import read_groups
+from probes.estimating.grouped import fit_by_group
+from probes.judging.reading import Array, distinct
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +26,9 @@ class Said:
     """What the columns are; None of a regression."""
 
 
-def fit_and_say(probe: Any, X: Array, y: Array, asked: Array, kind: str) -> Said:
+def fit_and_say(
+    probe: Any, X: Array, y: Array, asked: Array, kind: str, groups: Array | None = None
+) -> Said:
     """Fit a copy of a probe from a cold start and return what it says of other rows.
 
     Where the training rows hold one class only, that class is predicted with probability 1; of
@@ -36,23 +40,24 @@ def fit_and_say(probe: Any, X: Array, y: Array, asked: Array, kind: str) -> Said
         y: [rows] or [rows, labels] to train on.
         asked: [other rows, features].
         kind: ``binary``, ``multiclass``, ``multilabel`` or ``regression``.
+        groups: [rows] what a probe that holds rows out for itself must keep together, or None.
 
     Raises:
         ProbeError: Labels are classes, and the probe predicts numbers.
     """
     if kind == "regression":
-        return Said(np.asarray(clone(probe).fit(X, y).predict(asked)), None, None)
+        return Said(np.asarray(fit_by_group(clone(probe), X, y, groups).predict(asked)), None, None)
     if isinstance(probe, BaseEstimator) and is_regressor(probe):
         raise ProbeError(
             f"{type(probe).__name__} predicts numbers, and labels are {kind}: take a probe of "
             "classes, or say kind='regression' if labels are numbers"
         )
     if kind == "multilabel":
-        return _say_labels(probe, X, y, asked)
+        return _say_labels(probe, X, y, asked, groups)
     classes = distinct(y)
     if len(classes) == 1:
         return Said(np.repeat(classes, len(asked)), np.ones((len(asked), 1)), classes)
-    fitted = clone(probe).fit(X, y)
+    fitted = fit_by_group(clone(probe), X, y, groups)
     said = np.asarray(fitted.predict(asked))
     known = np.asarray(getattr(fitted, "classes_", classes))
     if not hasattr(fitted, "predict_proba"):
@@ -60,23 +65,24 @@ def fit_and_say(probe: Any, X: Array, y: Array, asked: Array, kind: str) -> Said
     return Said(said, np.asarray(fitted.predict_proba(asked)), known)
 
 
-def _say_labels(probe: Any, X: Array, y: Array, asked: Array) -> Said:
+def _say_labels(probe: Any, X: Array, y: Array, asked: Array, groups: Array | None) -> Said:
     varying = np.flatnonzero(np.ptp(y, 0) > 0)
     proba = np.repeat(y[:1].astype(np.float64), len(asked), 0)
     said = np.repeat(y[:1].astype(np.int64), len(asked), 0)
     known = True
     if len(varying):
         single = len(varying) == 1
-        fitted = clone(probe).fit(X, y[:, varying[0]] if single else y[:, varying])
+        given = y[:, varying[0]] if single else y[:, varying]
+        fitted = fit_by_group(clone(probe), X, given, groups)
         said[:, varying] = np.asarray(fitted.predict(asked)).reshape(len(asked), -1)
         known = hasattr(fitted, "predict_proba")
         if known:
-            given = fitted.predict_proba(asked)
+            found = fitted.predict_proba(asked)
             # Forests return one matrix [rows, 2] a label.
             p = (
-                np.stack([np.asarray(one)[:, 1] for one in given], 1)
-                if isinstance(given, list)
-                else np.asarray(given)
+                np.stack([np.asarray(one)[:, 1] for one in found], 1)
+                if isinstance(found, list)
+                else np.asarray(found)
             )
             proba[:, varying] = p[:, 1:] if single else p
     return Said(said, proba if known else None, np.arange(y.shape[1]))
@@ -115,7 +121,8 @@ def blind_folds(groups: Any, rows: int, n: int, seed: int) -> list[tuple[Array, 
     Raises:
         ProbeError: There are fewer groups than folds, or fewer than two folds.
     """
-    codes, count = read_groups(groups, rows)
+    codes, names = read_groups(groups, rows)
+    count = len(names)
     if not 2 <= n <= count:
         s = "s" * (count != 1)
         raise ProbeError(f"{n} folds of {count} group{s}; expected 2 folds or more, a group each")

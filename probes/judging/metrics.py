@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from neoscope.errors import ProbeError, nearest
+from probes.data.labels import read_kind
 from probes.judging.ranks import Auc, Spearman
-from probes.judging.reading import Array, Outcome, read_kind, read_outcome
+from probes.judging.reading import Array, Outcome, read_outcome
 from probes.judging.sums import ClassCounts, Floats, LabelCounts, LogLoss, Moments
 
 Part = Callable[[Floats], dict[str, Floats]]

@@ -9,21 +9,27 @@ selectivity, see `probes.judging.controls`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neoscope.errors import ProbeError
+from probes.data.labels import read_groups, read_labels
+from probes.estimating.arguments import whole_number
 from probes.judging.fitting import blind_folds, fit_and_say, read_features
 from probes.judging.metrics import default_metric, oriented, read_metric, scores
-from probes.judging.progress import Bar
-from probes.judging.reading import Array, read_groups, read_labels
+from probes.judging.reading import Array
 from probes.judging.record import recorded
+from probes.keeping.results import SavedResult
+from probes.progress import Bar
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, eq=False)
-class PermutationResult:
+class PermutationResult(SavedResult):
     """A score, and the scores of permuted labels."""
 
     score: float
@@ -43,6 +49,13 @@ class PermutationResult:
             f"permutation{'s' * (n != 1)} of {self.unit}s, their mean {self.null.mean():.3f})"
         )
 
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return a row a permutation, with its score; the true labels' own comes first."""
+        import pandas as pd
+
+        scored = [self.score, *self.null.tolist()]
+        return pd.DataFrame({"permuted": [False] + [True] * len(self.null), self.metric: scored})
+
     def record(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return recorded({name: getattr(self, name) for name in self.__dataclass_fields__})
@@ -61,10 +74,10 @@ def permuted_labels(y: Any, groups: Any = None, seed: int = 0) -> tuple[Array, s
     """
     y = np.asarray(y)
     rng = np.random.default_rng(seed)
-    codes, count = read_groups(groups, len(y))
+    codes, names = read_groups(groups, len(y))
     first = np.unique(codes, return_index=True)[1]
     if groups is not None and bool(np.all(y == y[first][codes])):
-        return y[first][rng.permutation(count)][codes], "group"
+        return y[first][rng.permutation(len(names))][codes], "group"
     return y[rng.permutation(len(y))], "row"
 
 
@@ -74,7 +87,7 @@ def permutation_test(
     y: Any,
     groups: Any = None,
     *,
-    n: int = 100,
+    n_permutations: int = 100,
     cv: int = 5,
     seed: int = 0,
     metric: str | None = None,
@@ -91,7 +104,7 @@ def permutation_test(
         X: [rows, features].
         y: [rows] labels or numbers, or [rows, labels] of 0 and 1.
         groups: [rows] what stays together in a fold; None: each row by itself.
-        n: Permutations: the smallest p-value is 1 / (n + 1).
+        n_permutations: The smallest p-value is 1 / (n_permutations + 1).
         cv: Folds.
         seed: Of folds and permutations.
         metric: Name of a score, such as ``accuracy``, ``log_loss`` or ``r2``; None for accuracy, of
@@ -103,19 +116,19 @@ def permutation_test(
         ProbeError: There are fewer groups than folds, labels of that kind have no such metric, the
             metric needs probabilities and there are none, or it is not defined on these labels.
     """
-    if n < 1:
-        raise ProbeError(f"n={n} permutations; expected at least 1")
-    y, kind = read_labels(y, kind)
+    n = whole_number("n_permutations", n_permutations)
+    y, kind = read_labels(y, kind, varied=False)
     metric = read_metric(default_metric(kind) if metric is None else metric, kind)
     X = read_features(X, len(y))
     folds = blind_folds(groups, len(y), cv, seed)
+    codes = None if groups is None else read_groups(groups, len(y))[0]
     seeds = np.random.SeedSequence(seed).generate_state(n).tolist()
     with Bar(progress, n + 1, "permutation") as bar:
-        score = bar.after(_cross_validated(probe, X, y, folds, metric, kind))
+        score = bar.after(_cross_validated(probe, X, y, codes, folds, metric, kind))
         null, unit = [], "row"
         for one in seeds:
             permuted, unit = permuted_labels(y, groups, one)
-            null.append(bar.after(_cross_validated(probe, X, permuted, folds, metric, kind)))
+            null.append(bar.after(_cross_validated(probe, X, permuted, codes, folds, metric, kind)))
     better = sum(oriented(metric, value) >= oriented(metric, score) - 1e-12 for value in null)
     return PermutationResult(score, np.array(null), float((1 + better) / (n + 1)), metric, unit)
 
@@ -124,6 +137,7 @@ def _cross_validated(
     probe: Any,
     X: Array,
     y: Array,
+    groups: Array | None,
     folds: list[tuple[Array, Array]],
     metric: str,
     kind: str,
@@ -131,7 +145,9 @@ def _cross_validated(
     classes = np.unique(y) if kind in ("binary", "multiclass") else None
     predicted, proba = y.copy(), None
     for train, valid in folds:
-        said = fit_and_say(probe, X[train], y[train], X[valid], kind)
+        said = fit_and_say(
+            probe, X[train], y[train], X[valid], kind, None if groups is None else groups[train]
+        )
         predicted[valid] = said.predicted
         if said.proba is not None:
             if proba is None:

@@ -1,4 +1,4 @@
-"""What judging is given, read and checked: labels, predictions, probabilities and groups."""
+"""What judging is given, read and checked: labels, predictions and probabilities."""
 
 from __future__ import annotations
 
@@ -8,72 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neoscope.errors import ProbeError, nearest
-from probes import labels
-from probes.columns import as_array
-from probes.labels import KINDS
+from neoscope.errors import ProbeError
+from probes.data.columns import as_array
+from probes.data.labels import read_labels
 
 Array = NDArray[Any]
 
 _SLACK = 1e-3
 """How far from 1 the probabilities of a row may sum for rounding."""
-
-
-def read_kind(kind: str) -> str:
-    """Return a kind of label that is known.
-
-    Args:
-        kind: One of `KINDS`.
-
-    Raises:
-        ProbeError: It is none of them.
-    """
-    if kind not in KINDS:
-        raise ProbeError(f"kind={kind!r}; expected one of {', '.join(KINDS)}{nearest(kind, KINDS)}")
-    return kind
-
-
-def read_labels(y: Any, kind: str | None = None) -> tuple[Array, str]:
-    """Return labels as an array, and their kind.
-
-    Args:
-        y: [rows] labels or numbers, or [rows, labels] of 0 and 1, or [rows, outputs] of numbers.
-        kind: One of `KINDS`; None to go by the labels: a matrix of 0 and 1 is multilabel, numbers
-            that are not whole are regression, two distinct values are binary, more are multiclass.
-
-    Raises:
-        ProbeError: There is no row, a label is missing, or the labels are not of that kind.
-    """
-    y = np.asarray(y)
-    if y.ndim == 2 and y.shape[1] == 1:
-        y = y[:, 0]
-    if y.ndim not in (1, 2) or len(y) == 0:
-        raise ProbeError(f"labels of shape {y.shape}; expected [rows] or [rows, labels], not empty")
-    if y.dtype.kind == "f" and not np.isfinite(y).all():
-        row = int(np.argmax(~np.isfinite(y).reshape(len(y), -1).all(1)))
-        raise ProbeError(f"label {y[row]} in row {row}; expected no NaN and no infinity")
-    kind = _guess(y) if kind is None else read_kind(kind)
-    if kind == "multilabel" and (y.ndim != 2 or not np.isin(y, (0, 1)).all()):
-        raise ProbeError(
-            f"multilabel labels of shape {y.shape} and type {y.dtype}; expected [rows, labels] "
-            "of 0 and 1"
-        )
-    if kind in ("binary", "multiclass") and y.ndim != 1:
-        raise ProbeError(f"{kind} labels of shape {y.shape}; expected one label a row")
-    if kind == "regression":
-        if y.dtype.kind not in "iufb":
-            raise ProbeError(f"labels of type {y.dtype}; expected numbers for regression")
-        y = y.astype(np.float64)
-    return y, kind
-
-
-def _guess(y: Array) -> str:
-    if y.ndim == 2:
-        numbers = y.dtype.kind in "iufb"
-        return "multilabel" if numbers and np.isin(y, (0, 1)).all() else "regression"
-    if y.dtype.kind == "f" and (y != np.round(y)).any():
-        return "regression"
-    return "binary" if len(distinct(y)) <= 2 else "multiclass"
 
 
 def distinct(y: Array) -> Array:
@@ -90,20 +32,6 @@ def distinct(y: Array) -> Array:
     except TypeError:
         types = sorted({type(label).__name__ for label in y.tolist()})
         raise ProbeError(f"labels of several types ({', '.join(types)}); expected one") from None
-
-
-def read_groups(groups: Any, n_rows: int) -> tuple[NDArray[np.int64], int]:
-    """Return group codes from 0 on, and how many groups there are.
-
-    Args:
-        groups: [rows] of anything that sorts; None makes each row a group of its own.
-        n_rows: How many rows there are.
-
-    Raises:
-        ProbeError: Groups and rows differ in number, or a group is missing.
-    """
-    codes, names = labels.read_groups(groups, n_rows)
-    return codes.astype(np.int64), len(names)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,18 +62,18 @@ def read_outcome(
     """Check what a probe is judged by, and turn labels into codes.
 
     Args:
-        y: What is true, see `read_labels`.
+        y: What is true, see `probes.data.labels.read_labels`.
         predicted: What the probe said, of the same shape.
         proba: [rows, classes] probabilities (of two classes also [rows] of the second), or None.
         classes: [classes] what the columns of ``proba`` are, ``probe.classes_``; the sorted labels
             of ``y`` if None.
-        kind: See `read_labels`.
+        kind: Kind of label; None to go by ``y``.
 
     Raises:
         ProbeError: Shapes do not fit, a prediction or a probability is not a number, or
             probabilities are not from 0 to 1 or, of one label a row, do not sum to 1.
     """
-    y, kind = read_labels(y, kind)
+    y, kind = read_labels(y, kind, varied=False)
     said = np.asarray(predicted)
     if said.ndim == 2 and said.shape[1] == 1 and y.ndim == 1:
         said = said[:, 0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,10 @@ from neoscope.errors import ProbeError
 from probes.judging.metrics import scores
 from probes.judging.reading import Outcome, read_outcome
 from probes.judging.record import recorded
+from probes.keeping.results import SavedResult
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _COLDEST, _HOTTEST = 0.01, 100.0
 
@@ -32,7 +36,7 @@ class Bin:
 
 
 @dataclass(frozen=True)
-class Calibration:
+class Calibration(SavedResult):
     """How far probabilities are from frequencies."""
 
     ece: float
@@ -52,6 +56,12 @@ class Calibration:
             f"Calibration(ece {self.ece:.3g}, mce {self.mce:.3g}, brier {self.brier:.3g}, "
             f"log_loss {self.log_loss:.3g}; {len(self.bins)} bin{'s' * (len(self.bins) != 1)})"
         )
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return a row a bin: ``low``, ``high``, ``count``, ``confidence`` and ``accuracy``."""
+        import pandas as pd
+
+        return pd.DataFrame([asdict(one) for one in self.bins])
 
     def record(self) -> dict[str, Any]:
         """Return plain JSON values."""

@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neoscope.errors import NeoscopeError, ProbeError, nearest
-from probes.columns import Column
-from probes.labels import as_list, is_missing, read_groups
-from probes.places import Place, Source
+from probes.data.columns import Column
+from probes.data.labels import as_list, is_missing, read_groups
+from probes.data.places import Place, Source
 from probes.reading.extraction import same_text_groups
 from probes.reading.names import split_heads
 from probes.reading.texts import last_words
 
 if TYPE_CHECKING:
-    from probes.dataset import ProbeData
+    from probes.data.dataset import ProbeData
 
 Array = NDArray[Any]
 POOLS = ("mean", "last", "first")
@@ -56,7 +56,7 @@ def read_cache(
     Raises:
         ProbeError: It is no cache, labels are not as its tokens, or it has no such site or layer.
     """
-    from probes.dataset import ProbeData
+    from probes.data.dataset import ProbeData
 
     if not (hasattr(cache, "has_batch_dim") and hasattr(cache, "axes")):
         raise ProbeError(

@@ -63,7 +63,7 @@ class ConlluSentence:
 
     @property
     def heads(self) -> list[int]:
-        """The head of each word, from 1, 0 for the root, as :mod:`probes.trees` takes them.
+        """The head of each word, from 1, 0 for the root, as `probes.root_paths` takes them.
 
         Raises:
             ProbeError: A word has none.
@@ -80,7 +80,7 @@ class ConlluSentence:
             name: ``upos``, ``xpos``, ``deprel``, ``lemma``, ``depth``, or a feature.
         """
         if name == "depth":
-            from probes.trees import tree_depths
+            from probes.structural.trees import tree_depths
 
             return [int(depth) for depth in tree_depths(self.heads)]
         return [word.label(name) for word in self.words]

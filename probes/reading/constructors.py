@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from probes.reading.extraction import Extraction
 
 if TYPE_CHECKING:
-    from probes.dataset import ProbeData
+    from probes.data.dataset import ProbeData
 
 Folder = str | os.PathLike[str] | None
 

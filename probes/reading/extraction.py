@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neoscope.errors import ArgumentError, ExportError, ProbeError, nearest
-from probes.columns import Column
-from probes.places import Place, Source
+from probes.data.columns import Column
+from probes.data.places import Place, Source
 from probes.reading.names import read_name, split_heads
 
 Array = NDArray[Any]
@@ -81,9 +81,10 @@ class Extraction:
         """
         for name in options:
             if name not in OPTIONS:
+                known = (*chosen, "groups", "label", "kind", *OPTIONS)
                 raise ProbeError(
-                    f"there is no option {name!r}{nearest(name, OPTIONS)}; there are "
-                    f"{', '.join(OPTIONS)}"
+                    f"there is no option {name!r}{nearest(name, known)}; there are "
+                    f"{', '.join(known)}"
                 )
         return cls(**chosen, **options)
 
@@ -237,7 +238,7 @@ def check_texts(texts: Any, what: str = "texts") -> list[str]:
     Raises:
         ProbeError: It is no list of strings, or is empty.
     """
-    from probes.labels import as_list
+    from probes.data.labels import as_list
 
     items = as_list(texts, what)
     if not items:

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from neoscope.errors import ProbeError, nearest
-from probes.labels import as_list
+from probes.data.labels import as_list
 
 if TYPE_CHECKING:
-    from probes.dataset import ProbeData
+    from probes.data.dataset import ProbeData
 
 
 def read_frame(
@@ -35,7 +35,7 @@ def read_frame(
     Raises:
         ProbeError: It is no frame, or there is no such column.
     """
-    from probes.dataset import ProbeData
+    from probes.data.dataset import ProbeData
 
     names = _names(frame)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from neoscope.errors import ProbeError, nearest
-from probes.labels import as_list, is_missing
+from probes.data.labels import as_list, is_missing
 from probes.reading.extraction import Extraction
 from probes.reading.texts import read_texts
 from probes.reading.words import SpanReading
 
 if TYPE_CHECKING:
-    from probes.dataset import ProbeData
+    from probes.data.dataset import ProbeData
 
 TEXTS = ("text", "prompt")
 

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable, Mapping
 
 from neoscope.errors import ProbeError
-from probes.columns import Column
-from probes.places import Place
+from probes.data.columns import Column
+from probes.data.places import Place
 
 HEAD_SITES = ("q_input", "k_input", "v_input", "attn_in", "q", "k", "v", "z", "result")
 """Sites whose numbers are those of head after head."""

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neoscope.errors import ProbeError, nearest
-from probes.columns import Column
-from probes.labels import as_list, repeatable
-from probes.picking import pick_places
-from probes.places import Place, Source
+from probes.data.columns import Column
+from probes.data.labels import as_list, repeatable
+from probes.data.picking import pick_places
+from probes.data.places import Place, Source
 from probes.reading.extraction import OPTIONS, same_text_groups, stored_matrix
 from probes.reading.names import read_name, split_heads
 from probes.reading.tables import path_of
 from probes.reading.texts import last_words
 
 if TYPE_CHECKING:
-    from probes.dataset import ProbeData
+    from probes.data.dataset import ProbeData
 
 
 def read_store(
@@ -34,6 +34,7 @@ def read_store(
     types: Any = None,
     label: str | None = None,
     kind: str | None = None,
+    random_twin: Any = None,
 ) -> ProbeData:
     """Return data of a store; see :meth:`ProbeData.from_store`.
 
@@ -48,12 +49,13 @@ def read_store(
         types: A column, or one value a row.
         label: What labels say.
         kind: What labels are.
+        random_twin: The store that a random model made of the same rows, or its folder.
 
     Raises:
-        ProbeError: The store has no such site, layer, pooling or column.
+        ProbeError: The store has no such site, layer, pooling or column, or its twin is none.
     """
     from neoscope.store import FeatureStore
-    from probes.dataset import ProbeData
+    from probes.data.dataset import ProbeData
 
     if path_of(store):
         store = FeatureStore.open(store)
@@ -73,6 +75,12 @@ def read_store(
     if not named and len(labels) != len(store):
         raise ProbeError(f"{len(labels)} labels for the {len(store)} rows of {store.path}")
     groups, types, words, type_name = _rows(store, groups, types)
+    if random_twin is not None:
+        # What rows are, and not what they are labelled, must be the same.
+        numbers = np.arange(len(store)) / 2
+        random_twin = _twin(
+            random_twin, words, numbers, site=site, layers=layers, heads=heads, pool=pool
+        )
     return ProbeData(
         columns if heads is None else split_heads(columns, heads),
         _column(store, labels, "labels") if named else labels,
@@ -84,7 +92,33 @@ def read_store(
         label=label or (labels if named else None),
         source=_source(store, pool),
         baselines={} if embeddings is None else {"embeddings": _lazy(store, embeddings)},
+        random_twin=random_twin,
     )
+
+
+def _twin(store: Any, words: Any, labels: Any, **where: Any) -> ProbeData:
+    """Return the data of another store of the same rows."""
+    from neoscope.store import FeatureStore
+
+    store = FeatureStore.open(store) if path_of(store) else store
+    if len(store) != len(labels):
+        raise ProbeError(
+            f"random_twin has {len(store)} rows, and the data have {len(labels)}: both stores must "
+            "be of the same rows"
+        )
+    try:
+        twin = read_store(store, labels, **where)
+    except ProbeError as error:
+        raise ProbeError(f"random_twin: {error}") from None
+    if words is not None and twin.words is not None:
+        different = np.flatnonzero(twin.words != np.asarray(words))
+        if len(different):
+            row = int(different[0])
+            raise ProbeError(
+                f"random_twin: row {row} is {twin.words[row]!r:.60}, and the data's is "
+                f"{words[row]!r:.60}: both stores must be of the same rows"
+            )
+    return twin
 
 
 def _places(store: Any, pool: str | None) -> tuple[dict[Place, str], str | None]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from probes.dataset import ProbeData
+    from probes.data.dataset import ProbeData
 
 
 class TableConstructors:
@@ -58,6 +58,7 @@ class TableConstructors:
         types: Any = None,
         label: str | None = None,
         kind: str | None = None,
+        random_twin: Any = None,
     ) -> ProbeData:
         """Return data whose rows are those of a store; features are read a place at a time.
 
@@ -74,9 +75,14 @@ class TableConstructors:
                 word of each text, if the store holds it.
             label: What labels say; None for the name of the column.
             kind: ``regression`` for whole numbers that are no classes.
+            random_twin: A second store, or its folder: the same rows as a model with random weights
+                reads them, which a sweep compares with. A store does not hold the model, so that
+                no twin can be drawn: make one with ``type(model).from_config(model.config, seed,
+                tokenizer=model.tokenizer)`` and export it with the same spec.
 
         Raises:
-            ProbeError: The store has no such site, layer, pooling or column, or a label is missing.
+            ProbeError: The store has no such site, layer, pooling or column, a label is missing, or
+                the twin holds other rows or was made by the same model.
             StoreError: It cannot be read.
         """
         from probes.reading.store import read_store
@@ -92,6 +98,7 @@ class TableConstructors:
             types=types,
             label=label,
             kind=kind,
+            random_twin=random_twin,
         )
 
     @classmethod

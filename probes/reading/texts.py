@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from neoscope.errors import ProbeError, nearest
-from probes.labels import as_list, read_groups, read_labels, repeatable, same_length
+from probes.data.labels import as_list, read_groups, read_labels, repeatable, same_length
 from probes.reading.extraction import Extraction, check_texts, same_text_groups
 
 if TYPE_CHECKING:
-    from probes.dataset import ProbeData
+    from probes.data.dataset import ProbeData
 
 POOLS = ("mean", "weighted_mean", "last", "first", "max")
 _WORD = re.compile(r"[^\W_]+(?:['\u2019.-][^\W_]+)*")
@@ -45,7 +45,7 @@ def read_texts(
     Raises:
         ProbeError: Texts and labels differ in number, or a label is missing.
     """
-    from probes.dataset import ProbeData
+    from probes.data.dataset import ProbeData
 
     if pool not in POOLS:
         hint = "; from_words and from_cache have a row a token" if pool == "none" else ""

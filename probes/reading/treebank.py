@@ -11,7 +11,7 @@ from probes.reading.tables import path_of
 from probes.reading.words import SpanReading
 
 if TYPE_CHECKING:
-    from probes.dataset import ProbeData
+    from probes.data.dataset import ProbeData
 
 
 def read_treebank(

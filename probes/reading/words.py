@@ -10,13 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neoscope.errors import ProbeError, nearest
-from probes.columns import Column
-from probes.labels import as_list, is_missing, read_groups, read_labels, repeatable, same_length
+from probes.data.columns import Column
+from probes.data.labels import (
+    as_list,
+    is_missing,
+    read_groups,
+    read_labels,
+    repeatable,
+    same_length,
+)
 from probes.reading.alignment import token_ranges
 from probes.reading.extraction import Extraction, check_texts, same_text_groups, with_pool
 
 if TYPE_CHECKING:
-    from probes.dataset import ProbeData
+    from probes.data.dataset import ProbeData
 
 Array = NDArray[Any]
 ALIGNMENTS = ("last", "first", "mean")
@@ -94,7 +101,7 @@ class SpanReading:
         Raises:
             ProbeError: Numbers that do not agree, or a span without a token.
         """
-        from probes.dataset import ProbeData
+        from probes.data.dataset import ProbeData
 
         if self.align not in ALIGNMENTS:
             raise ProbeError(

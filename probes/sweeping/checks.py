@@ -6,21 +6,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from neoscope.errors import ProbeError
-from probes.arguments import number, whole_number
-from probes.dataset import ProbeData
+from probes.data.dataset import ProbeData
+from probes.estimating.arguments import number, whole_number
 from probes.judging.metrics import metric_names
 from probes.sweeping.judged import Asked
 from probes.sweeping.selecting import NEED_PROBABILITIES
 
 
-def check_options(*, cv: Any, strengths: Any, n_bootstrap: Any, level: Any, seed: Any) -> None:
+def check_options(*, cv: Any, strengths: Any, n_bootstrap: Any, confidence: Any, seed: Any) -> None:
     """Check what can be checked without data.
 
     Args:
         cv: Number of folds, or pairs of rows.
         strengths: Values, or None.
         n_bootstrap: Number of resamples.
-        level: Share of the resampled scores inside an interval.
+        confidence: Share of the resampled scores inside an interval.
         seed: Of all draws.
 
     Raises:
@@ -30,8 +30,8 @@ def check_options(*, cv: Any, strengths: Any, n_bootstrap: Any, level: Any, seed
         raise ProbeError(f"cv={cv!r} is neither a number of folds nor pairs of rows")
     whole_number("n_bootstrap", n_bootstrap)
     whole_number("seed", seed, 0)
-    if not 0 < number("level", level) < 1:
-        raise ProbeError(f"level={level}; expected a share between 0 and 1")
+    if not 0 < number("confidence", confidence) < 1:
+        raise ProbeError(f"confidence={confidence}; expected a share between 0 and 1")
     if strengths is None:
         return
     if isinstance(strengths, str) or not hasattr(strengths, "__len__"):

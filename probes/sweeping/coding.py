@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
-from probes.dataset import ProbeData
-from probes.joint import JointProbe
+from probes.data.dataset import ProbeData
 from probes.judging.mdl.codelength import Codelength
 from probes.judging.mdl.online import (
     CodeBlocks,
@@ -23,6 +22,7 @@ from probes.judging.mdl.online import (
     online_codelength,
     true_log2,
 )
+from probes.linear.joint import JointProbe
 from probes.sweeping.judged import Asked, Judged
 from probes.sweeping.selecting import loosen, with_strength
 

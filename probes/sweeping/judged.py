@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
+from probes.estimating.grouped import fit_by_group
 from probes.judging.bootstrap import Interval, percentile_interval, resampled_scores
 from probes.judging.metrics import scores
 from probes.sweeping.selecting import Folds, Selected, loosen, select, with_strength
@@ -46,7 +47,7 @@ class Asked:
     metric: str
     strengths: tuple[float, ...]
     n_bootstrap: int
-    level: float
+    confidence: float
     seed: int
     kept: bool = True
     """Whether the probe is kept, and therefore fitted to its last digits."""
@@ -80,14 +81,15 @@ def judge(probe: Any, X: Array, y: Array, groups: Array, parts: Parts, asked: As
     """
     inside, outside = X[parts.development], X[parts.test]
     labels = y[parts.development]
-    given_folds = (parts.folds, asked.kind, asked.metric, asked.strengths)
+    held_together = groups[parts.development]
+    given_folds = (held_together, parts.folds, asked.kind, asked.metric, asked.strengths)
     chosen = select(probe, inside, labels, *given_folds)
     fitted = with_strength(probe, chosen.strength)
     if not asked.kept:
         loosen(fitted)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        fitted.fit(inside, labels)
+        fit_by_group(fitted, inside, labels, held_together)
     converged = _passed_on(caught)
     if hasattr(fitted, "forget"):
         fitted.forget()
@@ -96,11 +98,18 @@ def judge(probe: Any, X: Array, y: Array, groups: Array, parts: Parts, asked: As
     proba = fitted.predict_proba(outside) if hasattr(fitted, "predict_proba") else None
     given: dict[str, Any] = {"classes": getattr(fitted, "classes_", None), "kind": asked.kind}
     drawn = resampled_scores(
-        truth, said, proba, groups[parts.test], **given, n=asked.n_bootstrap, seed=asked.seed
+        truth,
+        said,
+        proba,
+        groups[parts.test],
+        **given,
+        n_bootstrap=asked.n_bootstrap,
+        seed=asked.seed,
     )
     n_groups = len(np.unique(groups[parts.test]))
     intervals = {
-        name: percentile_interval(values, n_groups, asked.level) for name, values in drawn.items()
+        name: percentile_interval(values, n_groups, asked.confidence)
+        for name, values in drawn.items()
     }
     found = scores(truth, said, proba, given["classes"], kind=asked.kind)
     return Judged(fitted, chosen, found, intervals, drawn, converged)

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +15,16 @@ from numpy.typing import NDArray
 import neoscope
 from neoscope.errors import ProbeError
 from neoscope.files import atomic
-from probes.dataset import ProbeData
-from probes.judging.bootstrap import Interval
-from probes.judging.controls import Selectivity
-from probes.judging.mdl.codelength import Block, Codelength
+from probes.data.dataset import ProbeData
+from probes.data.places import Place
 from probes.judging.record import recorded
-from probes.places import Place
-from probes.saving import HOMES, load, save
-from probes.sweeping.result import PlaceResult, Scored
-from probes.sweeping.selecting import Selected
+from probes.keeping.results import from_json, to_json
+from probes.keeping.saving import HOMES, load, save
+from probes.sweeping.result import PlaceResult, folder_of
 
 Array = NDArray[Any]
 _PLAN = "sweep.json"
-_FORMAT = 1
+_FORMAT = 2
 
 
 class Kept:
@@ -98,7 +94,7 @@ class Kept:
                     f"{self.folder} holds another sweep: {place} was made of other features; "
                     "choose another folder, or empty this one"
                 )
-            return _result_of(record["result"]), load(folder / "probe")
+            return from_json(record["result"], str(path)), load(folder / "probe")
         except _OtherError:
             raise
         except (ValueError, KeyError, TypeError) as error:
@@ -112,7 +108,7 @@ class Kept:
         Raises:
             ProbeError: It cannot be written.
         """
-        record = {"features": features, "result": asdict(result)}
+        record = {"features": features, "result": to_json(result, str(result.place))}
         folder = self._of(result.place)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -123,7 +119,7 @@ class Kept:
             raise ProbeError(f"cannot write {folder}: {error.strerror or error}") from error
 
     def _of(self, place: Place) -> Path:
-        return self.folder / str(place).replace(" ", "_")
+        return self.folder / folder_of(place)
 
 
 class _OtherError(ProbeError):
@@ -156,31 +152,7 @@ def plan_of(data: ProbeData, probe: Any, options: Mapping[str, Any]) -> dict[str
     return {
         "labels": labels.hexdigest()[:32],
         "source": data.source.record(),
+        "random_twin": None if data.random_twin is None else data.random_twin.source.record(),
         "probe": repr(probe),
         **options,
     }
-
-
-def _result_of(record: dict[str, Any]) -> PlaceResult:
-    chosen, code = record["selectivity"], record["codelength"]
-    return PlaceResult(
-        Place(**record["place"]),
-        _scored_of(record["task"]),
-        record["control"] and _scored_of(record["control"]),
-        chosen and Selectivity(**{**chosen, "interval": _interval_of(chosen["interval"])}),
-        code and Codelength(**{**code, "blocks": tuple(Block(**one) for one in code["blocks"])}),
-        record["random_init"] and _scored_of(record["random_init"]),
-    )
-
-
-def _interval_of(record: dict[str, Any] | None) -> Interval | None:
-    return None if record is None else Interval(**record)
-
-
-def _scored_of(record: dict[str, Any]) -> Scored:
-    chosen = record["selected"]
-    if chosen is not None:
-        curve = tuple((float(a), float(b)) for a, b in chosen["curve"])
-        chosen = Selected(**{**chosen, "by_fold": tuple(chosen["by_fold"]), "curve": curve})
-    intervals = {name: Interval(**one) for name, one in record["intervals"].items()}
-    return Scored(record["scores"], intervals, chosen, record["converged"])

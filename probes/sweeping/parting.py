@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from neoscope.errors import ProbeError
-from probes.dataset import ProbeData
-from probes.splits import check_leak
+from probes.data.dataset import ProbeData
+from probes.data.splits import check_leak
 from probes.sweeping.judged import Parts
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Mapping
 from typing import Any
 
-from neoscope.errors import ProbeError
-from probes.dataset import ProbeData
+from neoscope.errors import ProbeError, nearest
+from probes.data.dataset import ProbeData
+from probes.reading.extraction import OPTIONS
 
 
 def read_source(
@@ -31,8 +33,9 @@ def read_source(
         reading: Further options of ``ProbeData.from_store`` or ``from_texts``.
 
     Raises:
-        ProbeError: Something is missing, or given twice.
+        ProbeError: Something is missing, given twice, or unknown.
     """
+    _check_names(reading)
     if isinstance(source, ProbeData):
         given = {"labels": labels, "texts": texts, **reading}
         if extra := [name for name, value in given.items() if value is not None]:
@@ -64,3 +67,16 @@ def read_source(
     by_head = heads is not None and heads is not False
     data = ProbeData.from_texts(source, texts, labels, **chosen, heads=by_head, **reading)
     return data.select(heads=heads) if by_head and heads is not True else data
+
+
+def _check_names(reading: Mapping[str, Any]) -> None:
+    """Refuse what neither a sweep nor a reader of data takes."""
+    from probes.sweeping.running import sweep
+
+    # What a sweep itself takes never stands in ``reading``, but may have been meant.
+    takers = (sweep, ProbeData.from_texts, ProbeData.from_store)
+    known = {name for taker in takers for name in inspect.signature(taker).parameters}
+    known = (known | set(OPTIONS)) - {"reading", "options"}
+    for name in reading:
+        if name not in known:
+            raise ProbeError(f"there is no option {name!r}{nearest(name, sorted(known))}")

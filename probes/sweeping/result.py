@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+import neoscope
 from neoscope.errors import ProbeError
+from probes.data.places import Place, Source
 from probes.judging.bootstrap import Interval
 from probes.judging.controls import Selectivity
 from probes.judging.mdl.codelength import Codelength
 from probes.judging.metrics import oriented
-from probes.places import Place, Source
+from probes.keeping.results import from_json, read_json, to_json, write_json
+from probes.keeping.saving import load, save
 from probes.sweeping.selecting import Selected
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+_FORMAT, _FILE = "neoscope.sweep", "result.json"
+
+
+def folder_of(place: Place) -> str:
+    """Return what the folder of a place is called."""
+    return str(place).replace(" ", "_")
 
 
 @dataclass(frozen=True, repr=False)
@@ -106,6 +120,49 @@ class SweepResult:
             raise ProbeError(f"the sweep has no place {place}; it has {known}")
         return self.probes[place]
 
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write all figures and every probe, each in a folder of its own.
+
+        The folder that ``sweep(folder=)`` was given holds the same already.
+
+        Args:
+            folder: Made if it is not there. The figures are written last, and whole; those of a
+                sweep that stands there are removed first.
+
+        Returns:
+            The folder.
+
+        Raises:
+            ProbeError: It cannot be written, or a probe is none of this package's.
+        """
+        at = Path(folder).expanduser()
+        # Should the process die, no figures stand beside the probes of others.
+        with contextlib.suppress(OSError):
+            (at / _FILE).unlink()
+        for place, probe in self.probes.items():
+            save(probe, at / folder_of(place) / "probe")
+        write_figures(self, at)
+        return at
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> SweepResult:
+        """Read what :meth:`save` wrote, or what a sweep with ``folder=`` kept when it ended.
+
+        Args:
+            folder: Where it was saved.
+
+        Raises:
+            ProbeError: There is no sweep, or it is damaged.
+        """
+        at = Path(folder).expanduser()
+        facts = read_json(at / _FILE, _FORMAT, 1)
+        try:
+            held = from_json(facts["result"], str(at / _FILE))
+            places = [one.place for one in held["places"]]
+            return cls(**held, probes={p: load(at / folder_of(p) / "probe") for p in places})
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ProbeError(f"{at / _FILE} is damaged: {error}") from error
+
     def to_dataframe(self) -> pd.DataFrame:
         """Return one row a place and a baseline.
 
@@ -155,6 +212,21 @@ class SweepResult:
             escape=True, index=False, float_format="%.4g", na_rep=""
         )
         return f"<p>{html.escape(repr(self))}</p>{table}"
+
+
+def write_figures(result: SweepResult, folder: Path) -> None:
+    """Write all of a sweep but its probes.
+
+    Args:
+        result: The sweep.
+        folder: Where its probes are kept.
+
+    Raises:
+        ProbeError: It cannot be written.
+    """
+    held = {one.name: getattr(result, one.name) for one in fields(result) if one.name != "probes"}
+    facts = {"format": _FORMAT, "format_version": 1, "neoscope": neoscope.__version__}
+    write_json(folder / _FILE, {**facts, "result": to_json(held, "the sweep")})
 
 
 def _shown(interval: Interval | None) -> str:

@@ -6,8 +6,8 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from probes.dataset import ProbeData
-from probes.judging.metrics import read_metric
+from probes.data.dataset import ProbeData
+from probes.judging.metrics import default_metric, read_metric
 from probes.sweeping.checks import check_options, check_probe
 from probes.sweeping.judged import Asked
 from probes.sweeping.parting import read_parts
@@ -15,8 +15,6 @@ from probes.sweeping.reading import read_source
 from probes.sweeping.result import SweepResult
 from probes.sweeping.selecting import strengths_of
 from probes.sweeping.work import Sweep
-
-_CHOSEN_BY = {"regression": "r2", "multilabel": "f1"}
 
 
 def sweep(
@@ -36,7 +34,7 @@ def sweep(
     baselines: bool = True,
     test_size: float = 0.2,
     n_bootstrap: int = 1000,
-    level: float = 0.95,
+    confidence: float = 0.95,
     seed: int = 0,
     folder: str | os.PathLike[str] | None = None,
     progress: bool = True,
@@ -69,7 +67,7 @@ def sweep(
             random twin, as far as the data know how.
         test_size: Share of the rows in the test part.
         n_bootstrap: Resamples of the groups for each interval.
-        level: Share of the resampled scores inside an interval.
+        confidence: Share of the resampled scores inside an interval.
         seed: Of splits, controls, resamples and the random twin.
         folder: Keeps every finished place; the same call goes on where one was interrupted, and a
             call for other layers adds to it. Other features, labels or options are an error.
@@ -84,18 +82,20 @@ def sweep(
         ProbeError: Data, labels, folds or options that mean nothing; groups that leak; features
             that are NaN or infinite (which place, which row); another sweep in ``folder``.
     """
-    check_options(cv=cv, strengths=strengths, n_bootstrap=n_bootstrap, level=level, seed=seed)
+    check_options(
+        cv=cv, strengths=strengths, n_bootstrap=n_bootstrap, confidence=confidence, seed=seed
+    )
     data = read_source(source, labels, texts, sites, layers, heads, reading)
     probe = _default(data) if probe is None else probe
-    metric = read_metric(metric or _CHOSEN_BY.get(data.kind, "accuracy"), data.kind)
-    asked = Asked(data.kind, metric, strengths_of(probe, strengths), n_bootstrap, level, seed)
+    metric = read_metric(metric or default_metric(data.kind), data.kind)
+    asked = Asked(data.kind, metric, strengths_of(probe, strengths), n_bootstrap, confidence, seed)
     parts = read_parts(data, cv, test_size, seed)
     check_probe(probe, data, asked, strengths, mdl=mdl)
     return Sweep(data, probe, parts, asked, controls, mdl, baselines, folder, progress).run()
 
 
 def _default(data: ProbeData) -> Any:
-    from probes.linear import LogisticProbe
-    from probes.ridge import RidgeProbe
+    from probes.linear.logistic import LogisticProbe
+    from probes.linear.ridge import RidgeProbe
 
     return RidgeProbe() if data.kind == "regression" else LogisticProbe()

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from probes.base import ClassifierProbe
-from probes.joint import JointProbe
+from probes.estimating.base import ClassifierProbe
+from probes.estimating.grouped import fit_by_group
 from probes.judging.metrics import oriented, scores
+from probes.linear.joint import JointProbe
 
 Array = NDArray[Any]
 Folds = Sequence[tuple[Array, Array]]
@@ -51,6 +52,7 @@ def select(
     probe: Any,
     X: Array,
     y: Array,
+    groups: Array,
     folds: Folds,
     kind: str,
     metric: str,
@@ -68,12 +70,13 @@ def select(
         probe: Not changed.
         X: [rows, features].
         y: Labels.
+        groups: [rows] what a probe that holds rows out must keep together.
         folds: Rows to fit on and rows to be scored on.
         kind: Kind of label.
         metric: Name of a score.
         strengths: What to try; empty for none.
     """
-    tables = np.array(_fold_scores(probe, X, y, folds, kind, metric, strengths))
+    tables = np.array(_fold_scores(probe, X, y, groups, folds, kind, metric, strengths))
     tried = strengths[: tables.shape[1]]
     table, means = tables[..., 0], tables[..., 0].mean(0)
     best = _best(oriented(metric, means), -tables[..., 1].mean(0))
@@ -133,7 +136,14 @@ def _log_loss(y: Array, proba: Array, classes: Array, kind: str) -> float:
 
 
 def _fold_scores(
-    probe: Any, X: Array, y: Array, folds: Folds, kind: str, metric: str, strengths: Sequence[float]
+    probe: Any,
+    X: Array,
+    y: Array,
+    groups: Array,
+    folds: Folds,
+    kind: str,
+    metric: str,
+    strengths: Sequence[float],
 ) -> list[list[tuple[float, float]]]:
     """Scores and log losses, folds x strengths x 2."""
     if isinstance(probe, JointProbe) and len(strengths):
@@ -142,7 +152,8 @@ def _fold_scores(
     for train, valid in folds:
         row = []
         for strength in strengths or (None,):
-            fitted = with_strength(probe, strength).fit(X[train], y[train])
+            fitted = with_strength(probe, strength)
+            fit_by_group(fitted, X[train], y[train], groups[train])
             asks = kind != "regression" and hasattr(fitted, "predict_proba")
             proba = fitted.predict_proba(X[valid]) if asks else None
             classes = getattr(fitted, "classes_", None)

@@ -9,18 +9,19 @@ from functools import cached_property
 from typing import Any
 
 import neoscope
-from probes.card import ProbeCard
-from probes.dataset import ProbeData
+from probes.data.dataset import ProbeData
+from probes.data.places import Place
+from probes.data.twins import has_twin
 from probes.judging.baselines import majority
 from probes.judging.controls import ControlTask, control_task, selectivity, unseen_types
 from probes.judging.metrics import oriented
-from probes.judging.progress import Bar
-from probes.places import Place
+from probes.keeping.card import ProbeCard
+from probes.progress import Bar
 from probes.sweeping.coding import code_of
 from probes.sweeping.judged import Asked, Judged, Parts, judge
 from probes.sweeping.kept import Kept, check_keepable, digest_of, plan_of
 from probes.sweeping.parting import untested_classes
-from probes.sweeping.result import PlaceResult, Scored, SweepResult
+from probes.sweeping.result import PlaceResult, Scored, SweepResult, write_figures
 
 _EMBEDDINGS = Place("baseline embeddings")
 
@@ -75,7 +76,7 @@ class Sweep:
                 "mdl": self.mdl,
                 "baselines": baselines,
                 "n_bootstrap": asked.n_bootstrap,
-                "level": asked.level,
+                "confidence": asked.confidence,
                 "seed": asked.seed,
                 "rows": parts.digest(),
             }
@@ -102,7 +103,7 @@ class Sweep:
                 f"interrupted: {len(found)} of {len(self.data.places)} places are done",
                 stacklevel=3,
             )
-        return SweepResult(
+        result = SweepResult(
             self.data.label,
             self.data.kind,
             self.asked.metric,
@@ -116,6 +117,9 @@ class Sweep:
             fitted,
             complete,
         )
+        if self.kept is not None:
+            write_figures(result, self.kept.folder)
+        return result
 
     def _place(self, place: Place) -> tuple[PlaceResult, Any]:
         return self._once(place, self.data.matrix(place), self._judged)
@@ -165,7 +169,7 @@ class Sweep:
             oriented(metric, control.scores[metric]),
             drawn=(oriented(metric, task.drawn[metric]), oriented(metric, control.drawn[metric])),
             n_groups=task.intervals[metric].n_groups,
-            level=self.asked.level,
+            confidence=self.asked.confidence,
             unseen=unseen_types(types[self.parts.development], types[self.parts.test]),
         )
 
@@ -204,9 +208,10 @@ class Sweep:
 
     def _compared(self) -> dict[str, Scored]:
         found = {"majority": self._majority()}
-        if self.data.remake is None or self.data.model is None:
+        if not has_twin(self.data):
             self.notes["random-init"] = (
-                "no random twin: the data do not know the model; read them with it to compare"
+                "no random twin: the data do not know the model; read them with it, or give a "
+                "store's data random_twin=, to compare"
             )
         embeddings = self.data.baseline("embeddings")
         if embeddings is None or isinstance(embeddings, ProbeData):
@@ -225,9 +230,9 @@ class Sweep:
             self.data.y[self.parts.test],
             self.data.groups[self.parts.test],
             kind=self.data.kind,
-            n=self.asked.n_bootstrap,
+            n_bootstrap=self.asked.n_bootstrap,
             seed=self.asked.seed,
-            level=self.asked.level,
+            confidence=self.asked.confidence,
         )
         return Scored(found.scores, found.intervals)
 

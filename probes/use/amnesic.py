@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,15 +21,20 @@ from neoscope.edits import Edit, transform
 from neoscope.errors import ProbeError
 from probes.erasure.eraser import Eraser
 from probes.erasure.scrubbing import Scrubbing
-from probes.running import Batch, read_batches, shown
+from probes.keeping.results import SavedResult
+from probes.progress import shown
+from probes.running import Batch, read_batches
 from probes.use.controls import matched_removal, random_basis, random_eraser
-from probes.use.effects import Effect, check_draws, compare, too_few
+from probes.use.effects import Effect, check_draws, compare, table, too_few
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Array = NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
-class AmnesicReport:
+class AmnesicReport(SavedResult):
     """The language model's own next-token loss and accuracy, before and after erasure."""
 
     loss: float
@@ -81,6 +86,10 @@ class AmnesicReport:
             f"{self.loss:.4g}), random directions of the same norm by {effect.random.mean():+.4g} "
             f"on average (p = {effect.p:.3g}): {self.verdict}."
         )
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row an effect."""
+        return table(self.effects)
 
     def __repr__(self) -> str:
         """Return the change of the loss and the verdict, in one line."""

@@ -17,8 +17,9 @@ import torch
 from numpy.typing import NDArray
 
 from neoscope.errors import ProbeError
+from probes.data.places import Place
 from probes.erasure.eraser import Eraser
-from probes.places import Place
+from probes.progress import Bar
 from probes.use.controls import matched_removal, random_basis, random_eraser, swap
 from probes.use.effects import Effect, check_draws, compare
 from probes.use.experiment import ChangeOf, Experiment, same_lengths
@@ -113,12 +114,15 @@ def causal_effect(
     typical = reading.typical(vectors, centre)
     shifts = typical if shift is None else np.full(len(typical), shift)
     rng = np.random.default_rng(seed)
+    others = None
+    if counterparts is not None:
+        others = Experiment(model, place, counterparts, **common)
+        _check_counterparts(runs, others)
     work = _Work(runs, n_random, rng, confidence, progress)
-    work.plan(erasing.rank, len(reading.names), counterparts is not None)
+    work.plan(erasing.rank, len(reading.names), others is not None)
     with work:
         effects = [*_erase(work, erasing), *_steer(work, reading, shifts)]
-        if counterparts is not None:
-            others = Experiment(model, place, counterparts, **common)
+        if others is not None:
             effects += _exchange(work, reading, others)
     return CausalReport(
         place,
@@ -155,20 +159,15 @@ class _Work:
         self._total += draws if exchange else 0
 
     def __enter__(self) -> _Work:
-        from tqdm.auto import tqdm
-
-        self._bar = tqdm(
-            total=self._total, desc="causal effect", delay=2.0, disable=not self._progress
-        )
+        self._bar = Bar(self._progress, self._total, "intervention").__enter__()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._bar.close()
+        self._bar.__exit__(*exception)
 
     def measure(self, change_of: ChangeOf) -> Found:
         """Return the effects of one intervention, by measure."""
-        found = self.runs.measure(change_of).values
-        self._bar.update()
+        found: Found = self._bar.after(self.runs.measure(change_of).values)
         return found
 
     def draws(self, make: Callable[[], ChangeOf]) -> list[Found]:
@@ -249,8 +248,7 @@ def _adding(vector: Array) -> ChangeOf:
     return lambda _: change
 
 
-def _exchange(work: _Work, reading: Reading, others: Experiment) -> list[Effect]:
-    runs = work.runs
+def _check_counterparts(runs: Experiment, others: Experiment) -> None:
     if others.n_texts != runs.n_texts:
         raise ProbeError(f"there are {runs.n_texts} texts but {others.n_texts} counterparts")
     if runs.positions is None and not same_lengths(runs.batches, others.batches):
@@ -258,6 +256,9 @@ def _exchange(work: _Work, reading: Reading, others: Experiment) -> list[Effect]
             "a text and its counterpart have different numbers of tokens; give positions=, such as "
             "-1 for the last token of each"
         )
+
+
+def _exchange(work: _Work, reading: Reading, others: Experiment) -> list[Effect]:
     d, rank = reading.basis.shape
     sources = others.states()
     found = work.measure(lambda i: swap(sources[i], reading.basis))

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
 from neoscope.errors import ProbeError
-from probes.arguments import number, whole_number
+from probes.estimating.arguments import number, whole_number
+from probes.judging.bootstrap import percentile_interval
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Array = NDArray[Any]
 ALPHA = 0.05
@@ -83,6 +88,19 @@ class Effect:
         )
 
 
+def table(effects: Sequence[Effect]) -> pd.DataFrame:
+    """Return one row an effect, without the draws.
+
+    Args:
+        effects: Of a report.
+    """
+    import pandas as pd
+
+    names = ["kind", "direction", "measure", "control", "value", "low", "high", "random_mean", "p"]
+    rows = [{name: getattr(one, name) for name in names} for one in effects]
+    return pd.DataFrame(rows, columns=names)
+
+
 def check_draws(n_random: Any, confidence: Any) -> None:
     """Check how many random interventions are asked for, and the confidence of intervals.
 
@@ -153,6 +171,5 @@ def interval(values: Array, confidence: float, seed: int) -> tuple[float, float]
     if n < 2:
         return float("nan"), float("nan")
     times = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=_DRAWS)
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(times @ values / n, (tail, 1 - tail))
-    return float(low), float(high)
+    found = percentile_interval(times @ values / n, n, confidence)
+    return found.low, found.high

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from neoscope.edits import Edit, transform
 from neoscope.errors import ProbeError
-from probes.places import Place
+from probes.data.places import Place
 from probes.running import last_logits, read_batches, start_layer, streams
 from probes.use.controls import Change
 

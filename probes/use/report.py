@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from probes.places import Place
-from probes.use.effects import ALPHA, Effect, too_few
+from probes.data.places import Place
+from probes.keeping.results import SavedResult
+from probes.use.effects import ALPHA, Effect, table, too_few
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +25,7 @@ _BEYOND = {
 
 
 @dataclass(frozen=True, eq=False)
-class CausalReport:
+class CausalReport(SavedResult):
     """Effects of interventions on what a probe reads, beside random ones of the same size."""
 
     place: Place
@@ -150,9 +151,4 @@ class CausalReport:
 
     def to_dataframe(self) -> pd.DataFrame:
         """Return one row an effect."""
-        import pandas as pd
-
-        names = ["kind", "direction", "measure", "control"]
-        names += ["value", "low", "high", "random_mean", "p"]
-        rows = [{name: getattr(one, name) for name in names} for one in self.effects]
-        return pd.DataFrame(rows, columns=names)
+        return table(self.effects)

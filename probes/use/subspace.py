@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neoscope.errors import ProbeError
+from probes.applying.matching import check_model_of
+from probes.data.places import Place
 from probes.erasure.eraser import Eraser
 from probes.erasure.leace import fit_leace, read_rows
 from probes.erasure.mean_projection import fit_mean_projection, project_out
-from probes.places import Place
 
 Array = NDArray[Any]
 ERASERS = ("projection", "leace", "mean")
@@ -148,19 +149,7 @@ def place_of(model: Any, probe: Any, place: Place | None, any_source: bool) -> P
             f"{type(probe).__name__} does not know where its features come from; give place=, such "
             "as Place('resid_post', 3)"
         )
-    if card is not None and not any_source:
-        trained, here = card.source.model, model.fingerprint()
-        if trained is not None and trained != here:
-            raise ProbeError(
-                f"the probe was trained on another model ({card.source.model_name or 'unnamed'}, "
-                f"fingerprint {trained[:12]}...; this one has {here[:12]}...); any_source=True "
-                "uses it all the same"
-            )
-        if place is not None and place != card.place:
-            raise ProbeError(
-                f"the probe was trained at {card.place}, not at {place}; any_source=True uses it "
-                "all the same"
-            )
+    check_model_of(probe, model, place=place, any_source=any_source)
     found = card.place if place is None and card is not None else place
     assert found is not None
     if found.site == "X":

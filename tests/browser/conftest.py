@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+import neoscope as ns
 from tests.browser.chromium import find_chromium
 from tests.browser.jupyter import Lab, running_lab
 from tests.browser.watch import Watch, refuse
@@ -71,3 +72,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     folder: Path = tmp_path_factory.mktemp("lab")
     with running_lab(folder) as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def model() -> ns.HookedGPTNeo:
+    """The organism; no test changes it."""
+    return ns.load("organism")

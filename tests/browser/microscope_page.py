@@ -18,19 +18,23 @@ async ({script, style, traits}) => {
     const bytes = Uint8Array.from(atob(value), (c) => c.charCodeAt(0));
     return new DataView(bytes.buffer);
   };
-  const values = {}, listeners = [];
+  const values = {}, listeners = [], hearers = [];
   const take = (given) => {
     for (const [name, value] of Object.entries(given)) values[name] = read(name, value);
     for (const call of listeners) call();
   };
   const model = {
     get: (name) => values[name],
-    on: (name, call) => { if (name.startsWith('change:')) listeners.push(call); },
+    on: (name, call) => {
+      if (name.startsWith('change:')) listeners.push(call);
+      if (name === 'msg:custom') hearers.push(call);
+    },
     off: () => {},
     send: async (message) => take(await window.tellPython(message)),
   };
   take(traits);
   window.takeTraits = take;
+  window.hear = (message) => { for (const call of hearers) call(message); };
   const sheet = document.createElement('style');
   sheet.textContent = style;
   document.head.append(sheet);

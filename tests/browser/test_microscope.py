@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -13,85 +10,11 @@ from playwright.sync_api import Page, expect
 import neoscope as ns
 from neoscope.edits import ablate
 from neoscope.views import Microscope
-from tests.browser.jupyter import (
-    Lab,
-    close_kernels,
-    notebook,
-    open_notebook,
-    run_all,
-    show_whole,
-)
 from tests.browser.microscope_page import open_widget, push
-from tests.browser.watch import Watch, shot
+from tests.browser.microscope_visit import CLICK, JOHN, MARY, check_a_visit, head, numbers
+from tests.browser.watch import Watch
 
-MARY = "When Mary and John went to the store, John gave a drink to"
-JOHN = "When Mary and John went to the store, Mary gave a drink to"
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)> שלום \u202e 👩‍👩‍👧"
-expect.set_options(timeout=30_000)
-# How long it takes from a click until what it asked for is drawn, in ms.
-_CLICK = """
-(selector) => new Promise((done) => {
-  const root = document.querySelector('.nsm'), start = performance.now();
-  root.addEventListener('microscope-drawn', () => requestAnimationFrame(
-    () => done(performance.now() - start)), {once: true});
-  document.querySelector(selector).click();
-})
-"""
-
-
-@pytest.fixture(scope="module")
-def model() -> ns.HookedGPTNeo:
-    return ns.load("organism")
-
-
-def head(page: Page, name: str) -> str:
-    """Return how to find a head's thumbnail."""
-    return f'.nsm-head[aria-label^="head {name}"]'
-
-
-def numbers(page: Page) -> dict[str, list[str]]:
-    """Return the table of next tokens: token to its numbers."""
-    rows = page.locator(".nsm-next tbody tr").all()
-    return {
-        row.locator("th").inner_text(): row.locator("td.nsm-number").all_inner_texts()
-        for row in rows
-    }
-
-
-def said(model: ns.HookedGPTNeo, text: str, word: str, *edits: ns.edits.Edit) -> str:
-    """Return the probability of a word after a text, as the page writes it."""
-    with torch.no_grad():
-        logits = model.run_with_edits(text, list(edits))[0, -1]
-    tokenizer = model.tokenizer
-    assert tokenizer is not None
-    return f"{float(logits.softmax(-1)[tokenizer.encode(word)[0]]):.3f}"
-
-
-def check_a_visit(page: Page, model: ns.HookedGPTNeo) -> None:
-    """Type, click a head, hover, switch it off: the page shows what Python computes."""
-    page.wait_for_selector(".nsm-token")
-    box = page.get_by_role("textbox", name="prompt", exact=True)
-    box.fill(MARY)
-    box.press("Enter")
-    expect(page.locator(".nsm-token")).to_have_count(14)
-    assert numbers(page)["·Mary"] == [said(model, MARY, " Mary")]
-    page.locator(head(page, "2.1")).click()
-    expect(page.locator(".nsm-pattern .nsm-title")).to_have_text("Head 2.1 (global)")
-    page.locator(".nsm-token").nth(13).hover()
-    _, cache = model.run_with_cache(MARY, sites="pattern", layers=2)
-    pattern = cache["pattern", 2][0, 1]
-    best = int(pattern[13].argmax())
-    expect(page.locator(".nsm-hint")).to_contain_text(f"{best}\u00a0")
-    expect(page.locator(".nsm-hint")).to_contain_text(f"{float(pattern[13, best]):.2f}")
-    page.get_by_role("button", name="Switch 2.1 off").click()
-    expect(page.locator(".nsm-loss")).to_contain_text("→")
-    off = ablate("z", layer=2, head=1)
-    shown = numbers(page)
-    assert shown["·Mary"] == [said(model, MARY, " Mary"), said(model, MARY, " Mary", off)]
-    assert shown["·Mary"][0] != shown["·Mary"][1]
-    with torch.no_grad():
-        loss = float(model(MARY, edits=off, return_type="loss"))
-    expect(page.locator(".nsm-loss")).to_contain_text(f"→ {loss:.4f} nats")
 
 
 def test_a_visit_in_a_plain_page(page: Page, watch: Watch, model: ns.HookedGPTNeo) -> None:
@@ -228,93 +151,8 @@ def test_every_click_on_a_head_is_drawn(page: Page, model: ns.HookedGPTNeo) -> N
     open_widget(page, scope)
     for i in (1, 0, 2, 3):
         # A click that is not drawn never returns.
-        assert page.evaluate(_CLICK, head(page, f"{i}.{i}")) > 0
+        assert page.evaluate(CLICK, head(page, f"{i}.{i}")) > 0
         assert scope.selected == (i, i)
-
-
-def test_a_visit_in_jupyterlab(page: Page, watch: Watch, lab: Lab, model: ns.HookedGPTNeo) -> None:
-    first = (
-        "import neoscope as ns\nfrom neoscope.views import Microscope\n"
-        f'scope = Microscope(ns.load("organism"), "The keys near the cabinet", other={JOHN!r})\n'
-        "scope"
-    )
-    path: Path = lab.write("microscope.ipynb", [first])
-    open_notebook(page, lab, path)
-    run_all(page)
-    check_a_visit(page, model)
-    page.get_by_role("button", name="stream").click()
-    expect(page.locator(".nsm-patching canvas")).to_be_visible()
-    times = [page.evaluate(_CLICK, head(page, f"{i}.{i}")) for i in (0, 1, 2, 3)]
-    times += [page.evaluate(_CLICK, ".nsm-switch") for _ in range(4)]
-    show_whole(page)
-    picture = shot(page.locator(".nsm"), "microscope")
-    # Kept beside the picture, and not judged: how long a click takes depends on the machine.
-    record = {"ms from click to picture": [round(one) for one in times]}
-    picture.with_name("microscope-clicks.json").write_text(json.dumps(record), encoding="utf-8")
-    close_kernels(page)
-    assert watch.outside(lab.url, lab.socket) == []
-    assert watch.errors == []
-
-
-_KEYS = (
-    "import torch, neoscope as ns\nfrom neoscope.views import Microscope\n"
-    "up, down = torch.ones(128), -torch.ones(128)\n"
-    f"scope = Microscope(ns.load('organism'), {MARY!r}, directions={{'up': up, 'down': down}})\n"
-    "scope"
-)
-
-
-def cells(page: Page) -> int:
-    """Return how many cells the open notebook has."""
-    return len(notebook(page)["cells"])
-
-
-def test_keys_act_on_the_widget_and_never_on_jupyterlabs_cells(page: Page, lab: Lab) -> None:
-    open_notebook(page, lab, lab.write("keys.ipynb", [_KEYS, "kept = 1"]))
-    run_all(page)
-    page.wait_for_selector(".nsm-token")
-    page.locator(head(page, "2.1")).click()
-    switch = page.locator(".nsm-switch")
-    expect(switch).to_have_text("Switch 2.1 off")
-    places = (".nsm-token >> nth=3", ".nsm-chip >> nth=0", ".nsm-pattern .nsm-title", ".nsm-facts")
-    for i, place in enumerate(places):
-        page.locator(place).click()
-        page.keyboard.press("x")
-        expect(switch).to_have_attribute("aria-pressed", "false" if i % 2 else "true")
-        assert cells(page) == 2, place
-    # d twice deletes a cell, b inserts one, arrows go to another.
-    for key in ("d", "d", "b", "ArrowDown"):
-        page.keyboard.press(key)
-    assert cells(page) == 2
-    page.get_by_role("textbox", name="prompt", exact=True).press("x")
-    expect(switch).to_have_attribute("aria-pressed", "false")
-    slider = page.get_by_role("slider")
-    slider.focus()
-    for _ in range(3):
-        page.keyboard.press("ArrowRight")
-    step = float(slider.get_attribute("step") or 0)
-    assert float(slider.input_value()) == pytest.approx(3 * step)
-    expect(page.locator(".nsm-edit-label").last).to_contain_text(f"+{3 * step:.2f} along up")
-    names = page.get_by_role("combobox", name="direction")
-    names.focus()
-    page.keyboard.press("ArrowDown")
-    expect(names.locator("option:checked")).to_have_text("down")
-    close_kernels(page)
-
-
-def test_a_kernel_that_is_gone_is_told_of(page: Page, lab: Lab) -> None:
-    open_notebook(page, lab, lab.write("gone.ipynb", [_KEYS]))
-    run_all(page)
-    page.wait_for_selector(".nsm-token")
-    page.evaluate(
-        "() => window.jupyterapp.shell.currentWidget.context.sessionContext"
-        ".session.kernel.restart()"
-    )
-    expect(page.get_by_role("alert")).to_contain_text("kernel that made this is gone")
-    page.locator(head(page, "1.1")).click()
-    expect(page.get_by_role("alert")).to_contain_text("run the cell again")
-    expect(page.locator(".nsm-busy")).to_have_count(0)
-    close_kernels(page)
 
 
 def test_a_kernel_that_does_not_answer_is_told_of(page: Page, model: ns.HookedGPTNeo) -> None:
@@ -327,6 +165,23 @@ def test_a_kernel_that_does_not_answer_is_told_of(page: Page, model: ns.HookedGP
     page.clock.run_for(16_000)
     expect(page.get_by_role("alert")).to_contain_text("run the cell again")
     expect(page.locator(".nsm-busy")).to_have_count(0)
+
+
+def test_a_long_measurement_says_how_far_it_is(page: Page, model: ns.HookedGPTNeo) -> None:
+    scope = Microscope(model, MARY, other=JOHN)
+    page.clock.install()
+    open_widget(page, scope)
+    page.evaluate("() => { window.tellPython = () => new Promise(() => {}); }")
+    page.get_by_role("button", name="stream").click()
+    note = page.locator(".nsm-patching .nsm-note").first
+    expect(note).to_have_text("measuring…")
+    for done in (16, 32):
+        page.clock.run_for(10_000)
+        page.evaluate("(done) => window.hear({done, total: 384})", done)
+        expect(note).to_have_text(f"measuring… {done} of 384 patched runs")
+    expect(page.get_by_role("alert")).to_be_empty()
+    page.clock.run_for(16_000)
+    expect(page.get_by_role("alert")).to_contain_text("run the cell again")
 
 
 @pytest.mark.filterwarnings("ignore:.*overflow.*")

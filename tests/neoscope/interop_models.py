@@ -34,7 +34,7 @@ class Pair:
     ours: HookedGPTNeo
     bridge: Any
     clean: Tensor
-    corrupt: Tensor
+    corrupted: Tensor
     answer: int
     wrong: int
     """The metric is the last position's logit of ``answer`` less that of ``wrong``."""
@@ -75,11 +75,13 @@ def pair() -> Pair:
                 parameter += 0.3 * torch.randn_like(parameter)
         model.save_pretrained(folder)
         clean = torch.randint(1, 16, (2, N_POS))
-        corrupt = clean.clone()
-        corrupt[:, 2] = (clean[:, 2] + 6) % 15 + 1
+        corrupted = clean.clone()
+        corrupted[:, 2] = (clean[:, 2] + 6) % 15 + 1
         ours = HookedGPTNeo.from_pretrained(folder)
-        gap = (ours(clean) - ours(corrupt))[:, -1].mean(0)
-    return Pair(folder, ours, _bridge(folder), clean, corrupt, int(gap.argmax()), int(gap.argmin()))
+        gap = (ours(clean) - ours(corrupted))[:, -1].mean(0)
+    return Pair(
+        folder, ours, _bridge(folder), clean, corrupted, int(gap.argmax()), int(gap.argmin())
+    )
 
 
 def fresh() -> HookedGPTNeo:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import gc
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -297,3 +300,23 @@ def test_compute_head_results(model: ns.HookedGPTNeo) -> None:
     for layer in range(3):
         total = cache["result", layer].sum(2) + model.blocks[layer].attn.b_O
         torch.testing.assert_close(total, cache["attn_out", layer])
+
+
+def test_a_cache_knows_its_models_name_when_the_model_is_gone(tmp_path: Path) -> None:
+    model = ns.HookedGPTNeo.from_config(ns.NeoConfig(n_layers=1, d_model=8, n_heads=2, d_vocab=9))
+    _, cache = model.run_with_cache([[1, 2, 3]], sites=["z", "q"])
+    del model
+    gc.collect()
+    cache.save(tmp_path / "run.safetensors")
+    made = [cache, cache.rows([0]), cache.select("z"), cache.to(dtype=torch.float64)]
+    made += [copy.copy(cache), ns.ActivationCache.load(tmp_path / "run.safetensors")]
+    assert all(one.model is None and one.model_name == "random-0" for one in made)
+    assert ns.ActivationCache({}, cache.config).model_name is None
+
+
+def test_a_small_cache_counts_in_english() -> None:
+    model = ns.load("organism")
+    one = model.run_with_cache("The man is", sites="resid_post", layers=1)[1]
+    assert "1 tensor: resid_post in 1 layer," in repr(one)
+    both = model.run_with_cache("The man is", sites=["embed", "q"])[1]
+    assert "5 tensors: embed, q in 4 layers," in repr(both)

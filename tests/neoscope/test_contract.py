@@ -80,3 +80,11 @@ def test_report_names_what_failed_and_can_raise() -> None:
     with pytest.raises(ContractError, match=r"write-back at blocks.0.attn.hook_z"):
         report.raise_if_failed()
     assert list(report.to_dataframe()["site"]) == ["blocks.0.attn.hook_z", "hook_embed"]
+
+
+def test_says_how_far_it_is_and_itself_on_one_line() -> None:
+    told: list[tuple[int, int]] = []
+    report = check(random_model(4), progress=lambda done, total: told.append((done, total)))
+    assert told == [(i + 1, len(told)) for i in range(len(told))]
+    assert repr(report).startswith("ContractReport(")
+    assert repr(report).endswith(f"{len(report.checks):,} checks, holds)")

@@ -12,14 +12,21 @@ import pytest
 
 import neoscope as ns
 from neoscope import demo
+from neoscope.demo.folder import MARKER
 from neoscope.errors import ArgumentError, CheckpointError
+from tests.promises.demonstrations import Shown, demonstrations
 
 SMALL: dict[str, Any] = {"n": 200, "n_pairs": 16, "progress": False}
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> demo.Demo:
-    return demo.run(out=tmp_path_factory.mktemp("demonstration") / "demo", **SMALL)
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Shown:
+    return demonstrations(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def found(shown: Shown) -> demo.Demo:
+    return shown.demos["organism"]
 
 
 def test_every_step_is_done_and_timed(found: demo.Demo) -> None:
@@ -109,7 +116,7 @@ def test_what_is_interrupted_leaves_nothing_and_keeps_the_old(
 ) -> None:
     old = tmp_path / "demo"
     old.mkdir()
-    (old / demo.MARKER).write_text('{"files": ["kept.txt"]}', encoding="utf-8")
+    (old / MARKER).write_text('{"files": ["kept.txt"]}', encoding="utf-8")
     (old / "kept.txt").write_text("kept", encoding="utf-8")
 
     def finished(step: demo.Step) -> None:
@@ -134,16 +141,16 @@ def test_a_model_that_is_not_there_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_model_without_a_truth_card_says_so(tmp_path: Path) -> None:
-    made = demo.run("organism-random", out=tmp_path / "demo", **SMALL)
+def test_a_model_without_a_truth_card_says_so(shown: Shown) -> None:
+    made = shown.demos["organism-random"]
     assert made.failed == ()
     assert "no truth card" in made.step("heads").verdict
     assert made.step("heads").columns == ("head", "what", "measured", "95 % interval")
 
 
 @pytest.mark.parametrize("name", ["gates", "induction"])
-def test_a_model_that_reads_no_english_gets_what_there_is(tmp_path: Path, name: str) -> None:
-    made = demo.run(name, out=tmp_path / "demo", **SMALL)
+def test_a_model_that_reads_no_english_gets_what_there_is(shown: Shown, name: str) -> None:
+    made = shown.demos[name]
     assert [step.name for step in made.steps] == list(demo.STEPS)
     assert made.failed == ()
     for step in ("patch", "probe", "export", "classifier"):

@@ -21,6 +21,8 @@ NAMES = [
     "UnseenWordWarning",
     "analysis",
     "contract",
+    "demo",
+    "doctor",
     "edits",
     "estimate_nbytes",
     "evaluate",
@@ -87,8 +89,9 @@ def test_names_that_a_module_declares_exist(module: str) -> None:
 
 
 PACKAGES = [
-    "neoscope", "neoscope.analysis", "neoscope.evaluate", "neoscope.export", "neoscope.organism",
-    "neoscope.patching", "neoscope.store", "neoscope.views", "probes", "probes.judging",
+    "neoscope", "neoscope.analysis", "neoscope.demo", "neoscope.doctor", "neoscope.evaluate",
+    "neoscope.export", "neoscope.organism", "neoscope.patching", "neoscope.store",
+    "neoscope.views", "probes", "probes.judging",
 ]  # fmt: skip
 
 

@@ -37,7 +37,7 @@ from tests.neoscope.interop_models import (
 
 TWO = pair()
 EDGES = EdgeAttributionConfig(granularity="edge")
-CLEAN, CORRUPT = TWO.clean[:1], TWO.corrupt[:1]
+CLEAN, CORRUPT = TWO.clean[:1], TWO.corrupted[:1]
 WRITERS = {"embed": "embed", "attn_head_out": "head", "mlp_out": "mlp"}
 READERS = {"q_input": "q", "k_input": "k", "v_input": "v", "mlp_in": "mlp", "logits": "logits"}
 Edge = tuple[Any, Any]
@@ -60,8 +60,8 @@ def edge_scores() -> dict[Edge, float]:
 
 
 def test_node_attribution_equals_the_bridge() -> None:
-    ours = attribution_patch(TWO.ours, TWO.clean, TWO.corrupt, TWO.metric).node_scores
-    theirs = attribution_patch(TWO.bridge, TWO.clean, TWO.corrupt, TWO.metric).node_scores
+    ours = attribution_patch(TWO.ours, TWO.clean, TWO.corrupted, TWO.metric).node_scores
+    theirs = attribution_patch(TWO.bridge, TWO.clean, TWO.corrupted, TWO.metric).node_scores
     assert set(ours) == set(theirs)
     assert len(ours) == N_POS * (1 + N_LAYERS * (N_HEADS + 1))
     assert max(abs(ours[node] - theirs[node]) for node in ours) < 1e-5
@@ -74,13 +74,13 @@ def test_edge_attribution_equals_the_oracle() -> None:
     edges = list(scores)
     share = torch.zeros(len(edges), requires_grad=True)
     _, clean = plain(TWO.ours, CLEAN)
-    _, corrupt = plain(TWO.ours, CORRUPT)
+    _, corrupted = plain(TWO.ours, CORRUPT)
 
     def read(kind: str, layer: int, head: int, writers: Writers) -> Tensor:
         x = whole(kind, layer, head, writers).clone()
         for i, (writer, reader) in enumerate(edges):
             if place(reader) == (kind, layer, head):
-                delta = (clean[place(writer)] - corrupt[place(writer)]).detach()
+                delta = (clean[place(writer)] - corrupted[place(writer)]).detach()
                 x[:, reader.position] += share[i] * delta[:, reader.position]
         return x
 
@@ -91,8 +91,8 @@ def test_edge_attribution_equals_the_oracle() -> None:
 
 def test_edges_of_a_node_sum_to_the_node() -> None:
     model = fresh()
-    nodes = attribution_patch(model, TWO.clean, TWO.corrupt, TWO.metric).node_scores
-    edges = attribution_patch(model, TWO.clean, TWO.corrupt, TWO.metric, EDGES)
+    nodes = attribution_patch(model, TWO.clean, TWO.corrupted, TWO.metric).node_scores
+    edges = attribution_patch(model, TWO.clean, TWO.corrupted, TWO.metric, EDGES)
     assert len(edges.edge_scores) == N_POS * 100
     assert max(abs(nodes[node] - edges.node_scores[node]) for node in nodes) < 1e-5
     assert not any(
@@ -114,8 +114,8 @@ def recovered_by_oracle(circuit: Sequence[Edge], replacement: Writers) -> float:
         return x
 
     runs = (plain(TWO.ours, CLEAN, read), plain(TWO.ours, CORRUPT), plain(TWO.ours, CLEAN))
-    ablated, corrupt, clean = (float(TWO.metric(logits).detach()) for logits, _ in runs)
-    return (ablated - corrupt) / (clean - corrupt)
+    ablated, corrupted, clean = (float(TWO.metric(logits).detach()) for logits, _ in runs)
+    return (ablated - corrupted) / (clean - corrupted)
 
 
 def test_faithfulness_equals_the_oracle() -> None:

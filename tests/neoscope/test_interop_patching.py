@@ -57,11 +57,11 @@ def cached(model: Any, tokens: Tensor = TWO.clean) -> Any:
 
 def run(name: str, model: Any, *args: Any, **options: Any) -> Any:
     with quiet():
-        return getattr(patching, f"get_act_patch_{name}")(model, TWO.corrupt, *args, **options)
+        return getattr(patching, f"get_act_patch_{name}")(model, TWO.corrupted, *args, **options)
 
 
 def corrupted_metric() -> Tensor:
-    return TWO.metric(TWO.ours(TWO.corrupt)).detach()
+    return TWO.metric(TWO.ours(TWO.corrupted)).detach()
 
 
 @pytest.mark.parametrize("name", [*BLOCK, *HEADS, "block_every"])
@@ -79,7 +79,7 @@ def test_resid_mid_patch_reaches_the_stream_and_not_only_the_mlp(grad: bool) -> 
         found = run("resid_mid", TWO.ours, cache, TWO.metric)
     for layer, pos in itertools.product(range(N_LAYERS), range(N_POS)):
         edit = replace("resid_mid", layer, cache, positions=pos)
-        expected = TWO.metric(TWO.ours.run_with_edits(TWO.corrupt, [edit]))
+        expected = TWO.metric(TWO.ours.run_with_edits(TWO.corrupted, [edit]))
         assert found[layer, pos] == pytest.approx(float(expected), abs=1e-5)
     assert found[-1, -1] == pytest.approx(float(TWO.metric(plain_last_mid())), abs=1e-5)
 
@@ -96,7 +96,7 @@ def plain_last_mid() -> Tensor:
         return x
 
     _, clean = plain(TWO.ours, TWO.clean)
-    return plain(TWO.ours, TWO.corrupt, read)[0]
+    return plain(TWO.ours, TWO.corrupted, read)[0]
 
 
 @pytest.mark.parametrize("grad", [False, True])
@@ -111,7 +111,7 @@ def test_pattern_patches_equal_edits_and_are_no_baseline(name: str, grad: bool) 
     cells = list(itertools.product(*(range(SIZES[axis]) for axis in names)))
     for cell in cells[:: 1 + len(cells) // 40]:
         edit = replace("pattern", value=cache, **dict(zip(names, cell, strict=True)))
-        expected = TWO.metric(TWO.ours.run_with_edits(TWO.corrupt, [edit]))
+        expected = TWO.metric(TWO.ours.run_with_edits(TWO.corrupted, [edit]))
         assert found[cell] == pytest.approx(float(expected), abs=1e-5)
 
 
@@ -123,7 +123,7 @@ def test_pattern_patch_equals_the_oracle() -> None:
         def clean_pattern(layer: int, head: int, x: Tensor, cell: Any = cell) -> Tensor:
             return cache["pattern", layer][:, head] if (layer, head) == cell else x
 
-        expected = TWO.metric(plain(TWO.ours, TWO.corrupt, pattern=clean_pattern)[0])
+        expected = TWO.metric(plain(TWO.ours, TWO.corrupted, pattern=clean_pattern)[0])
         assert found[cell] == pytest.approx(float(expected), abs=1e-5)
 
 
@@ -144,7 +144,7 @@ def test_whole_stream_patch_of_the_last_layer_restores_the_clean_run() -> None:
 
 @pytest.mark.parametrize("name", [*BLOCK, "resid_mid", "attn_head_all_pos_every"])
 def test_patching_a_run_into_itself_changes_nothing(name: str) -> None:
-    found = run(name, TWO.ours, cached(TWO.ours, TWO.corrupt), TWO.metric)
+    found = run(name, TWO.ours, cached(TWO.ours, TWO.corrupted), TWO.metric)
     assert (found - corrupted_metric()).abs().max() < 2e-6
 
 
@@ -160,11 +160,11 @@ def test_in_place_hook_is_seen_downstream_and_not_upstream() -> None:
     def wipe(x: Tensor, hook: Any) -> Tensor:
         return x.zero_()
 
-    plain_run = cached(TWO.ours, TWO.corrupt)
+    plain_run = cached(TWO.ours, TWO.corrupted)
     for site in ("resid_mid", "attn_out", "mlp_out", "resid_pre", "q", "k", "v", "z", "pattern"):
         name = plain_run.name((site, 1))
         with torch.no_grad(), TWO.ours.hooks(fwd_hooks=[(name, wipe)]):
-            wiped = cached(TWO.ours, TWO.corrupt)
+            wiped = cached(TWO.ours, TWO.corrupted)
         keys = list(plain_run)
         at = keys.index(name)
         shared = "blocks.0.hook_resid_post"  # the tensor that resid_pre of layer 1 is
@@ -197,15 +197,15 @@ def test_results_with_rows_and_a_baseline_equal_the_bridge(metrics: Any) -> None
 def direct(component: str, source: tuple[int, int]) -> Callable[[int, int], Tensor]:
     """The oracle: one head's write reaches one later head's q, k or v from the clean run alone."""
     _, clean = plain(TWO.ours, TWO.clean)
-    _, corrupt = plain(TWO.ours, TWO.corrupt)
-    delta = clean["head", *source] - corrupt["head", *source]
+    _, corrupted = plain(TWO.ours, TWO.corrupted)
+    delta = clean["head", *source] - corrupted["head", *source]
 
     def cell(to_layer: int, to_head: int) -> Tensor:
         def read(kind: str, layer: int, head: int, writers: Writers) -> Tensor:
             x = whole(kind, layer, head, writers)
             return x + delta if (kind, layer, head) == (component, to_layer, to_head) else x
 
-        return TWO.metric(plain(TWO.ours, TWO.corrupt, read)[0])
+        return TWO.metric(plain(TWO.ours, TWO.corrupted, read)[0])
 
     return cell
 
@@ -213,9 +213,9 @@ def direct(component: str, source: tuple[int, int]) -> Callable[[int, int], Tens
 @pytest.mark.parametrize("component", ["q", "k", "v"])
 def test_direct_path_patches_equal_the_oracle(component: Any) -> None:
     model = fresh()
-    caches = cached(model), cached(model, TWO.corrupt)
+    caches = cached(model), cached(model, TWO.corrupted)
     found = patching.get_act_patch_direct_path(
-        model, TWO.corrupt, *caches, TWO.metric, 0, 1, component, verbose=False
+        model, TWO.corrupted, *caches, TWO.metric, 0, 1, component, verbose=False
     )
     expected = direct(component, (0, 1))
     assert not found[0].any()
@@ -224,7 +224,7 @@ def test_direct_path_patches_equal_the_oracle(component: Any) -> None:
     assert (found[1:] - corrupted_metric()).abs().max() > 1e-3
     assert not model.cfg.use_split_qkv_input
     whole_sweep = patching.get_act_patch_direct_path_all_sources(
-        model, TWO.corrupt, *caches, TWO.metric, component, verbose=False
+        model, TWO.corrupted, *caches, TWO.metric, component, verbose=False
     )
     assert gap(whole_sweep[0, 1], found) == 0
 
@@ -232,9 +232,9 @@ def test_direct_path_patches_equal_the_oracle(component: Any) -> None:
 def test_direct_path_patch_leaves_a_switch_as_it_was() -> None:
     model = fresh()
     model.set_use_attn_in(True)
-    caches = cached(fresh()), cached(fresh(), TWO.corrupt)
+    caches = cached(fresh()), cached(fresh(), TWO.corrupted)
     patching.get_act_patch_direct_path(
-        model, TWO.corrupt, *caches, TWO.metric, 1, 0, "v", verbose=False
+        model, TWO.corrupted, *caches, TWO.metric, 1, 0, "v", verbose=False
     )
     assert model.cfg.use_attn_in
     assert not model.cfg.use_split_qkv_input

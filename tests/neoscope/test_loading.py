@@ -54,7 +54,9 @@ def test_loading_leaves_the_default_dtype_and_the_random_state_alone(folder: Pat
 
 
 def test_bundled_model_has_no_revision() -> None:
-    with pytest.raises(CheckpointError, match="no revision 'main'"):
+    with pytest.raises(
+        CheckpointError, match="'induction' comes with neoscope, so it has no revision 'main'"
+    ):
         load("induction", revision="main")
 
 

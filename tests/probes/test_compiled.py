@@ -12,7 +12,7 @@ CHANCE = 0.2
 
 
 def test_each_feature_is_decodable_from_the_layer_that_writes_it_and_not_before() -> None:
-    model, ids = ns.load("induction"), repeated(120)
+    model, ids = ns.load("induction"), repeated(60)
     sites = ["blocks.0.hook_resid_pre", "resid_post"]
     _, cache = model.run_with_cache(ids, sites=sites, return_type=None)
     # Within the second copy: each word has stood before, and so has what followed it.
@@ -28,7 +28,7 @@ def test_each_feature_is_decodable_from_the_layer_that_writes_it_and_not_before(
     written = {"token": 0, "previous": 1, "next": 2}
     for name, label in labels.items():
         data = probes.ProbeData(features, label.flatten().numpy(), texts, label=name)
-        found = probes.sweep(data, cv=3, n_bootstrap=10, controls=False)
+        found = probes.sweep(data, cv=2, n_bootstrap=10, controls=False)
         for number, place in enumerate(found.places):
             accuracy = place.task.scores["accuracy"]
             if number >= written[name]:

@@ -122,7 +122,7 @@ DUPLICATE_TRUTH = DuplicateTruth(
     earlier=Corruption(
         changed=_SOURCE,
         clean=_DIFF,
-        corrupt=-_DIFF,
+        corrupted=-_DIFF,
         denoise=head_grid(_SHAPE, {_DUPLICATE: 1.0}),
         noise=head_grid(_SHAPE, {_DUPLICATE: 0.0}, rest=1.0),
         # Not 1: the final LayerNorm bends between the two runs.
@@ -148,7 +148,8 @@ def duplicate_pairs(n: int, seed: int = 0) -> PromptPairs:
     """Return pairs of prompts of which ``DUPLICATE_TRUTH`` knows the outcome of every patch.
 
     A clean prompt is ``<|endoftext|>``, nine different words and the fourth of these again; the
-    answer is "again" and the foil "new". In the corrupt one the earlier of the two is replaced.
+    answer is "again" and the wrong answer "new". In the corrupted one the earlier of the two is
+    replaced.
 
     Args:
         n: Number of pairs, at least 1.
@@ -165,15 +166,15 @@ def duplicate_pairs(n: int, seed: int = 0) -> PromptPairs:
 
     n, generator = check_count(n), seeded(seed)
     clean = torch.full((n, _QUERY + 1), DUPLICATE_TRUTH.bos)
-    corrupt = clean.clone()
-    for prompt, other in zip(clean, corrupt, strict=True):
+    corrupted = clean.clone()
+    for prompt, other in zip(clean, corrupted, strict=True):
         words = 1 + torch.randperm(_N_WORDS, generator=generator)
         prompt[1:_QUERY] = words[: _QUERY - 1]
         prompt[_QUERY] = prompt[_SOURCE]
         other[:] = prompt
         other[_SOURCE] = words[_QUERY]
     answer = torch.full((n,), DUPLICATE_TRUTH.again)
-    return PromptPairs(clean, corrupt, answer, torch.full((n,), DUPLICATE_TRUTH.new))
+    return PromptPairs(clean, corrupted, answer, torch.full((n,), DUPLICATE_TRUTH.new))
 
 
 def _files() -> dict[str, bytes]:

@@ -158,7 +158,7 @@ def fact_prompts() -> FactPrompts:
 def fact_pairs(relation: int) -> PromptPairs:
     """Return all pairs of subjects between which one relation tells, as prompts.
 
-    Each prompt is about one subject; answer and foil are the two subjects' objects.
+    Each prompt is about one subject; answer and wrong answer are the two subjects' objects.
 
     Args:
         relation: Its place in ``FACT_TRUTH.relations``.

@@ -128,12 +128,12 @@ class FactTruth:
     """Probability of that object when the subject is replaced by one with another object."""
     clean: float
     """Logit of the object minus logit of the other subject's, in the clean prompt of a pair."""
-    corrupt: float
-    """The same in the corrupt prompt."""
+    corrupted: float
+    """The same in the corrupted prompt."""
     denoise: FactEffects
-    """Effect of putting what a place holds in the clean run into the corrupt run."""
+    """Effect of putting what a place holds in the clean run into the corrupted run."""
     noise: FactEffects
-    """What is left of the effect when a place of the clean run gets the corrupt run's content."""
+    """What is left of the effect when a place of the clean run gets the corrupted run's content."""
     first_order: float
     """What attribution patching makes of a mover's ``denoise`` of 1: the final LayerNorm bends."""
     direct: FactAttribution
@@ -206,7 +206,7 @@ FACT_TRUTH = FactTruth(
     probability=math.exp(_FROM_PRIOR + _FROM_FACT) / _PARTITION,
     corrupt_probability=math.exp(_FROM_PRIOR) / _PARTITION,
     clean=_FROM_FACT,
-    corrupt=-_FROM_FACT,
+    corrupted=-_FROM_FACT,
     denoise=_effects(noise=False),
     noise=_effects(noise=True),
     first_order=1 - MOVED**2 / D_MODEL * _SEEN**2,

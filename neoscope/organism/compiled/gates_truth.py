@@ -47,7 +47,7 @@ class GateState:
 class GateTruth:
     """What must come out when one gate's inputs are patched between both on and both off.
 
-    Effects are normalised: 0 is the corrupt run's logit difference and 1 the clean run's. Each
+    Effects are normalised: 0 is the corrupted run's logit difference and 1 the clean run's. Each
     number is for patching the whole output of one component, at all positions.
     """
 
@@ -59,12 +59,12 @@ class GateTruth:
     """All four, in the order of ``gate_prompts``."""
     clean: float
     """Logit of "true" minus logit of "false" where both inputs are on."""
-    corrupt: float
+    corrupted: float
     """The same where both are off."""
     denoise: Grid
-    """Effect of putting one head's clean output into the corrupt run."""
+    """Effect of putting one head's clean output into the corrupted run."""
     noise: Grid
-    """What is left of the effect when one head's corrupt output is put into the clean run."""
+    """What is left of the effect when one head's corrupted output is put into the clean run."""
     denoise_both: float
     """As ``denoise``, for the two input heads together."""
     noise_both: float
@@ -74,8 +74,8 @@ class GateTruth:
     noise_mlp: float
     """As ``noise``, for the output of the MLP."""
     first_order: Grid
-    """What attribution patching makes of ``denoise``. GELU is flat at the corrupt run, so that only
-    the final LayerNorm, which heeds the heads' outputs, is seen."""
+    """What attribution patching makes of ``denoise``. GELU is flat at the corrupted run, so that
+    only the final LayerNorm, which heeds the heads' outputs, is seen."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,7 +170,7 @@ def _gate(word: str, neurons: tuple[int, ...], *, one_is_enough: float) -> GateT
         neurons=neurons,
         states=tuple(_state(word, *bits) for bits in _INPUTS),
         clean=_DIFF,
-        corrupt=-_DIFF,
+        corrupted=-_DIFF,
         denoise=head_grid(_SHAPE, dict.fromkeys(inputs, one_is_enough)),
         noise=head_grid(_SHAPE, dict.fromkeys(inputs, one_is_enough), rest=1.0),
         denoise_both=1.0,
@@ -234,8 +234,8 @@ def gate_prompts(gate: Literal["and", "or"]) -> torch.Tensor:
 def gate_pairs(gate: Literal["and", "or"]) -> PromptPairs:
     """Return the pair of prompts of which a ``GateTruth`` knows the outcome of every patch.
 
-    The clean prompt has both inputs on, the corrupt one both off; the answer is "true" and the
-    foil "false".
+    The clean prompt has both inputs on, the corrupted one both off; the answer is "true" and the
+    wrong answer "false".
 
     Args:
         gate: Which one.
@@ -244,11 +244,11 @@ def gate_pairs(gate: Literal["and", "or"]) -> PromptPairs:
         ArgumentError: There is no such gate.
 
     Example:
-        >>> gate_pairs("or").clean.tolist(), gate_pairs("or").corrupt.tolist()
+        >>> gate_pairs("or").clean.tolist(), gate_pairs("or").corrupted.tolist()
         ([[0, 2, 2, 4]], [[0, 1, 1, 4]])
     """
     import torch
 
     prompts = gate_prompts(gate)
-    answer, foil = (torch.tensor([_WORDS.index(word)]) for word in ("true", "false"))
-    return PromptPairs(prompts[3:], prompts[:1], answer, foil)
+    answer, wrong = (torch.tensor([_WORDS.index(word)]) for word in ("true", "false"))
+    return PromptPairs(prompts[3:], prompts[:1], answer, wrong)

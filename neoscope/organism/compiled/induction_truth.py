@@ -28,7 +28,7 @@ _WORDS = (
     *("candle", "forest", "ladder", "mirror", "basket", "feather", "anchor"),
 )
 # The places, in the order of words, that a pair of prompts is about; see ``pairs``.
-_QUERY, _ANSWER, _OTHER, _FOIL = 5, 6, 8, 10
+_QUERY, _ANSWER, _OTHER, _WRONG = 5, 6, 8, 10
 # These four are computed in float64; the model in float32 agrees to 1e-5.
 _DIFF = 9.417876387233957
 _VALUE_SLOPE = 0.8740108016403141
@@ -108,7 +108,7 @@ INDUCTION_TRUTH = InductionTruth(
     value=Corruption(
         changed=1 + _ANSWER,
         clean=_DIFF,
-        corrupt=-_DIFF,
+        corrupted=-_DIFF,
         denoise=head_grid(_SHAPE, {_INDUCTION: 1.0}),
         noise=head_grid(_SHAPE, {_INDUCTION: 0.0}, rest=1.0),
         # Not 1 even for the induction head: the final LayerNorm bends between the two runs.
@@ -117,7 +117,7 @@ INDUCTION_TRUTH = InductionTruth(
     key=Corruption(
         changed=1 + _QUERY,
         clean=_DIFF,
-        corrupt=0.0,
+        corrupted=0.0,
         denoise=head_grid(_SHAPE, {_PREVIOUS: 1.0, _INDUCTION: 1.0}),
         noise=head_grid(_SHAPE, {_PREVIOUS: 0.0, _INDUCTION: 0.0}, rest=1.0),
         # A sharp softmax that starts out even: its slope foretells 46 times what then happens.
@@ -170,8 +170,9 @@ def pairs(n: int, corruption: Literal["value", "key"], *, seed: int = 0) -> Indu
 
     Args:
         n: Number of pairs, at least 1.
-        corruption: ``"value"`` puts the foil where the answer was in the first copy; ``"key"``
-            replaces the word before it, so that the induction head finds nothing to attend to.
+        corruption: ``"value"`` puts the wrong answer where the answer was in the first copy;
+            ``"key"`` replaces the word before it, so that the induction head finds nothing to
+            attend to.
         seed: Of the orders.
 
     Raises:
@@ -187,9 +188,9 @@ def pairs(n: int, corruption: Literal["value", "key"], *, seed: int = 0) -> Indu
     prompts = repeated(check_count(n), seed)
     words = prompts[:, 1 : len(_WORDS)]
     clean = prompts[:, : 1 + len(_WORDS) + _QUERY].clone()
-    corrupt = clean.clone()
+    corrupted = clean.clone()
     if corruption == "value":
-        corrupt[:, 1 + _ANSWER] = words[:, _FOIL]
+        corrupted[:, 1 + _ANSWER] = words[:, _WRONG]
     else:
-        corrupt[:, 1 + _QUERY] = words[:, _OTHER]
-    return InductionPairs(clean, corrupt, words[:, _ANSWER].clone(), words[:, _FOIL].clone())
+        corrupted[:, 1 + _QUERY] = words[:, _OTHER]
+    return InductionPairs(clean, corrupted, words[:, _ANSWER].clone(), words[:, _WRONG].clone())

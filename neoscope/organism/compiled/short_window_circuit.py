@@ -62,13 +62,13 @@ class ShortWindowTruth:
     """Logit of every other word, the next one among them: exactly 0."""
     logit_diff: float
     """Logit of the next word minus that of another that is out of sight; also in ``pairs``, for the
-    answer and the foil, clean and corrupt alike, whichever the corruption."""
+    answer and the wrong answer, clean and corrupted alike, whichever the corruption."""
     direct: Grid
     """How much of ``logit_diff`` each head writes itself."""
     patched: Grid
-    """``logit_diff`` after the whole output of one head was patched, from clean to corrupt or the
+    """``logit_diff`` after the whole output of one head was patched, from clean to corrupted or the
     reverse, in either corruption: not one logit of the last position changes. An effect normalised
-    by clean minus corrupt is 0 / 0, that is to say not defined."""
+    by clean minus corrupted is 0 / 0, that is to say not defined."""
     first_order: Grid
     """What attribution patching foretells as the change of ``logit_diff``."""
 

@@ -22,22 +22,22 @@ Grid = tuple[tuple[float, ...], ...]
 class Corruption:
     """What must come out when heads are patched between the two prompts of a pair.
 
-    Effects are normalised: 0 is the corrupt run's logit difference and 1 the clean run's. Each
+    Effects are normalised: 0 is the corrupted run's logit difference and 1 the clean run's. Each
     number of a grid is for patching the whole output of one head, at all positions.
     """
 
     changed: int
     """The only position at which the two prompts differ."""
     clean: float
-    """Logit of the answer minus logit of the foil at the end of the clean prompt."""
-    corrupt: float
-    """The same for the corrupt prompt."""
+    """Logit of the answer minus logit of the wrong answer at the end of the clean prompt."""
+    corrupted: float
+    """The same for the corrupted prompt."""
     denoise: Grid
-    """Effect of putting a head's clean output into the corrupt run."""
+    """Effect of putting a head's clean output into the corrupted run."""
     noise: Grid
-    """What is left of the effect when a head's corrupt output is put into the clean run."""
+    """What is left of the effect when a head's corrupted output is put into the clean run."""
     first_order: Grid
-    """What attribution patching makes of ``denoise``: the corrupt gradient, times the change."""
+    """What attribution patching makes of ``denoise``: the corrupted gradient, times the change."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,11 +46,11 @@ class PromptPairs:
 
     clean: torch.Tensor
     """Token ids ``[batch, pos]``; what follows the last one is asked for."""
-    corrupt: torch.Tensor
+    corrupted: torch.Tensor
     """The same with what matters replaced, ``[batch, pos]``."""
     answer: torch.Tensor
     """The clean prompt's next word, ``[batch]``."""
-    foil: torch.Tensor
+    wrong: torch.Tensor
     """Another word, ``[batch]``; where the corruption leads to a next word, it is that one."""
 
 

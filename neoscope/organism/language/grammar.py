@@ -25,8 +25,6 @@ STOP = 0.2
 """Probability that a document of filler ends after a sentence."""
 END = "<|endoftext|>"
 
-_Numbers = tuple[tuple[str, int], ...]
-
 
 @dataclasses.dataclass(frozen=True)
 class Arc:

@@ -153,6 +153,19 @@ class Pairs:
         """Return the number of pairs."""
         return len(self.clean)
 
+    def __repr__(self) -> str:
+        """Return the task, how many pairs there are, and the first three."""
+        lines = [
+            f"  {clean!r} ->{answer}; {corrupted!r} ->{wrong}"
+            for clean, answer, corrupted, wrong in list(
+                zip(self.clean, self.answer, self.corrupted, self.wrong, strict=True)
+            )[:3]
+        ]
+        if len(self) > 3:
+            lines.append(f"  ... and {len(self) - 3} more")
+        count = "1 pair" if len(self) == 1 else f"{len(self)} pairs"
+        return "\n".join([f"Pairs({self.task!r}, {count})", *lines])
+
     def records(self) -> list[dict[str, Any]]:
         """Return plain JSON values, one row of a table for each pair.
 

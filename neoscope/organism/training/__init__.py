@@ -1,1 +1,1 @@
-"""How the organism was trained: ``python -m neoscope.organism.training --seed 0 --minutes 45``."""
+"""How the organism was trained: ``python -m neoscope.making.training --seed 0 --minutes 45``."""

@@ -93,7 +93,7 @@ def _card(
         "shape": config.to_hf(),
         "parameters": sum(weight.numel() for weight in initial.weights(state.seed).values()),
         "training": {
-            "command": f"python -m neoscope.organism.training --seed {state.seed}",
+            "command": f"python -m neoscope.making.training --seed {state.seed}",
             "guidance": _GUIDANCE,
             "seed": state.seed,
             "steps": state.step,

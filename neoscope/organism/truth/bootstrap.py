@@ -69,19 +69,19 @@ class Bootstrap:
         self,
         patched: NDArray[np.float64],
         clean: NDArray[np.float64],
-        corrupt: NDArray[np.float64],
+        corrupted: NDArray[np.float64],
     ) -> Estimate:
-        """Return (mean patched - mean corrupt) / (mean clean - mean corrupt), a ratio of means.
+        """Return (mean patched - mean corrupted) / (mean clean - mean corrupted), a ratio of means.
 
         Args:
             patched: Logit differences of patched runs, ``[..., pair]``.
             clean: Of the clean run, ``[pair]``.
-            corrupt: Of the corrupt run, ``[pair]``.
+            corrupted: Of the corrupted run, ``[pair]``.
         """
         with np.errstate(divide="ignore", invalid="ignore"):
-            value = (patched.mean(-1) - corrupt.mean()) / (clean.mean() - corrupt.mean())
-            gaps = (clean - corrupt) @ self._shares
-            ratios = ((patched - corrupt) @ self._shares) / gaps
+            value = (patched.mean(-1) - corrupted.mean()) / (clean.mean() - corrupted.mean())
+            gaps = (clean - corrupted) @ self._shares
+            ratios = ((patched - corrupted) @ self._shares) / gaps
         return _estimate(np.asarray(value), ratios)
 
 

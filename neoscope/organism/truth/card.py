@@ -82,10 +82,10 @@ def measure_task(
     prompts = PromptPairs(*found.ids())
     patching = Patching(model, prompts, tick=tick)
     bootstrap = Bootstrap(len(found))
-    clean, corrupt = patching.clean, patching.corrupt
+    clean, corrupted = patching.clean, patching.corrupted
 
     def effect(patched: Any) -> dict[str, Any]:
-        return bootstrap.effect(patched, clean, corrupt).record()
+        return bootstrap.effect(patched, clean, corrupted).record()
 
     changed = sorted({place for places in found.changed for place in places})
     last = prompts.clean.shape[1] - 1
@@ -101,8 +101,8 @@ def measure_task(
         },
         "logit_diff": {
             "clean": bootstrap.mean(clean).record("mean"),
-            "corrupted": bootstrap.mean(corrupt).record("mean"),
-            "gap": bootstrap.mean(clean - corrupt).record("mean"),
+            "corrupted": bootstrap.mean(corrupted).record("mean"),
+            "gap": bootstrap.mean(clean - corrupted).record("mean"),
             "clean_share_above_0": rounded((clean > 0).mean()),
         },
         "heads": {way: effect(patching.heads(way)) for way in ("denoise", "noise")},
@@ -177,7 +177,7 @@ def assemble(config: Any, models: Sequence[dict[str, Any]], *, n: int, seed: int
     return {
         "format": FORMAT,
         "made_by": {
-            "script": "python -m neoscope.organism.truth",
+            "script": "python -m neoscope.making.truth",
             "engine": "transformer_lens.patching, one forward for each cell",
             "pairs": n,
             "pairs_seed": seed,

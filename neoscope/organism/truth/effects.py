@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from neoscope.organism.compiled.truth import PromptPairs
 
 Direction = Literal["denoise", "noise"]
-"""Clean into corrupt, or corrupt into clean."""
+"""Clean into corrupted, or corrupted into clean."""
 SITES = ("z", "resid_pre", "resid_post", "attn_out", "mlp_out")
 """What can be patched."""
 
 
 def logit_diffs(logits: torch.Tensor, prompts: PromptPairs) -> torch.Tensor:
-    """Return the answer's logit minus the foil's at the last position, ``[pair]``.
+    """Return the answer's logit minus the wrong answer's at the last position, ``[pair]``.
 
     Args:
         logits: ``[pair, pos, vocab]``.
@@ -37,11 +37,11 @@ def logit_diffs(logits: torch.Tensor, prompts: PromptPairs) -> torch.Tensor:
     """
     rows = torch.arange(len(logits), device=logits.device)
     last = logits[:, -1]
-    return last[rows, prompts.answer.to(rows.device)] - last[rows, prompts.foil.to(rows.device)]
+    return last[rows, prompts.answer.to(rows.device)] - last[rows, prompts.wrong.to(rows.device)]
 
 
 class Patching:
-    """The clean and the corrupt run of one model, and every way to patch between the two.
+    """The clean and the corrupted run of one model, and every way to patch between the two.
 
     Results are logit differences of patched runs, float64 with ``pair`` as their last axis;
     ``Bootstrap.effect`` makes effects of them.
@@ -64,20 +64,20 @@ class Patching:
         Raises:
             ArgumentError: The two sides differ in shape.
         """
-        if prompts.clean.shape != prompts.corrupt.shape:
+        if prompts.clean.shape != prompts.corrupted.shape:
             raise ArgumentError(
-                f"clean prompts are {tuple(prompts.clean.shape)} and corrupt ones "
-                f"{tuple(prompts.corrupt.shape)}; expected one shape"
+                f"clean prompts are {tuple(prompts.clean.shape)} and corrupted ones "
+                f"{tuple(prompts.corrupted.shape)}; expected one shape"
             )
         self._model, self._prompts, self._tick = model, prompts, tick
-        self._tokens = {"denoise": prompts.corrupt, "noise": prompts.clean}
+        self._tokens = {"denoise": prompts.corrupted, "noise": prompts.clean}
         self._donors: dict[str, Any] = {}
         found = []
         with torch.inference_mode():
-            for direction, tokens in (("denoise", prompts.clean), ("noise", prompts.corrupt)):
+            for direction, tokens in (("denoise", prompts.clean), ("noise", prompts.corrupted)):
                 logits, self._donors[direction] = model.run_with_cache(tokens, sites=SITES)
                 found.append(_array(logit_diffs(logits, prompts)))
-        self.clean, self.corrupt = found
+        self.clean, self.corrupted = found
 
     @property
     def n_layers(self) -> int:

@@ -32,7 +32,7 @@ def check(model: HookedGPTNeo, prompts: PromptPairs) -> dict[str, float]:
     """
     with torch.inference_mode():
         _, clean = model.run_with_cache(prompts.clean, sites=("pattern", "attn_scores"))
-        _, corrupt = model.run_with_cache(prompts.corrupt, sites="attn_scores", layers=0)
+        _, corrupted = model.run_with_cache(prompts.corrupted, sites="attn_scores", layers=0)
     n_pos = prompts.clean.shape[1]
     back = torch.arange(n_pos)[:, None] - torch.arange(n_pos)
     beyond = 0.0
@@ -40,9 +40,9 @@ def check(model: HookedGPTNeo, prompts: PromptPairs) -> dict[str, float]:
         window = model.config.window(layer)
         if window is not None and n_pos > window:
             beyond = max(beyond, float(clean["pattern", layer][:, :, back >= window].max()))
-    same = prompts.clean == prompts.corrupt
+    same = prompts.clean == prompts.corrupted
     alike = same[:, :, None] & same[:, None] & (back >= 0)
-    moved = (clean["attn_scores", 0] - corrupt["attn_scores", 0]).abs()
+    moved = (clean["attn_scores", 0] - corrupted["attn_scores", 0]).abs()
     return {
         "beyond_window": beyond,
         "first_layer": float(moved.transpose(0, 1)[:, alike].max()),

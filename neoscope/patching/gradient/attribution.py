@@ -8,7 +8,8 @@ attention that is sharp; :meth:`~.result.AttributionResult.audit` says by how mu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,15 +18,17 @@ from torch import Tensor
 
 from neoscope.errors import PatchingError
 from neoscope.model import HookedGPTNeo
+from neoscope.patching.engine.progress import EndsEarly, Progress, Reporting
 from neoscope.patching.gradient.at_star import at_star, check_options, traced_sites
-from neoscope.patching.gradient.gradients import run
+from neoscope.patching.gradient.gradients import Trace, run
 from neoscope.patching.gradient.integrated import check_path, integrated, nodes
 from neoscope.patching.gradient.problem import Problem, read_problem, warn_if_flat
+from neoscope.patching.gradient.products import Scored
 from neoscope.patching.gradient.result import AttributionResult
 from neoscope.patching.gradient.sums import Sums, read_sums
-from neoscope.patching.grid import make_grid
 from neoscope.patching.metrics.metric import full
-from neoscope.patching.prompts import read_prompts
+from neoscope.patching.prompts.pairs import read_prompts
+from neoscope.patching.sweeps.grid import make_grid
 
 
 def attribution(
@@ -37,7 +40,7 @@ def attribution(
     *,
     layers: Any = None,
     heads: Any = None,
-    positions: Any = None,
+    positions: Any = "each",
     keys: Any = None,
     units: Any = None,
     direction: str = "denoise",
@@ -47,7 +50,8 @@ def attribution(
     qk_fix: bool = False,
     grad_drop: bool = False,
     metric_positions: Any = None,
-    token_budget: int | None = None,
+    batch_tokens: int | None = None,
+    progress: bool | Callable[[Progress], None] = True,
     prepend_bos: bool = False,
 ) -> AttributionResult:
     """Guess the effect of patching each cell of a site, from gradients.
@@ -61,9 +65,9 @@ def attribution(
             ``z``, ``result``, ``q``, ``k``, ``v``, ``attn_scores``, ``pattern``, ``pre``, ``post``.
         layers: One or several; default each.
         heads: Of sites by head: one or several; ``"all"`` at once; default each.
-        positions: As for :func:`neoscope.patching.sweep`: one, several (a slice among them is
-            summed as a whole), ``"all"`` at once, or a mapping of names to positions; default
-            each. On patterns and scores these are queries.
+        positions: As for ``sweep``: ``"each"``, ``"all"`` at once, one, several, or a mapping of
+            names. The default is each in ``sweep``, ``every``, ``attribution`` and ``trace``, all
+            in ``ablate`` and ``path_patch``.
         keys: Source positions of patterns and scores: as ``positions``, or ``"each"``; default all
             at once.
         units: Indices of the site's last axis, such as neurons of ``post``: one, several or
@@ -81,11 +85,15 @@ def attribution(
         grad_drop: AtP*: mean of absolute scores with one layer's gradient dropped at a time.
             Scores are then magnitudes.
         metric_positions: Where the metric reads; default the last token.
-        token_budget: Tokens (padding counted) of one pass; None for about 1 GB of activations.
+        batch_tokens: Tokens (padding counted) of one pass; None for about 1 GB of activations
+            (4 GB on a GPU).
+        progress: True for a bar after two seconds, False for none, or a function that is given a
+            :class:`Progress`.
         prepend_bos: For texts: put the beginning-of-text token first.
 
     Returns:
-        Scores ``[pairs, *axes]``, in the metric's unit, with their statistics.
+        Scores ``[pairs, *axes]``, in the metric's unit, with their statistics. A keyboard interrupt
+        returns the pairs that are done, the others NaN, once there are some.
 
     Raises:
         PatchingError: Prompts, metric or options do not fit.
@@ -123,12 +131,13 @@ def attribution(
         metric,
         direction=direction,
         metric_positions=metric_positions,
-        token_budget=token_budget,
+        batch_tokens=batch_tokens,
     )
     if steps is None or nodes(steps, options["rule"])[0] == (0.0,):
         warn_if_flat(problem, "with steps=5")
     method = _method(qk_fix, grad_drop, **options)
-    return _scored(problem, sums, method, options, qk_fix, grad_drop, token_budget)
+    work = _Work(problem, sums, options, qk_fix, grad_drop, method)
+    return work.run(batch_tokens, progress)
 
 
 def _path_options(steps: int | None, rule: str | None, path: str | None) -> dict[str, Any]:
@@ -153,57 +162,107 @@ def _method(qk_fix: bool, grad_drop: bool, steps: int | None, rule: str, path: s
     return f"AtP* ({', '.join(fixes)})" if fixes else "attribution patching"
 
 
-def _scored(
-    problem: Problem,
-    sums: Sums,
-    method: str,
-    options: dict[str, Any],
-    qk_fix: bool,
-    grad_drop: bool,
-    token_budget: int | None,
-) -> AttributionResult:
-    integrates = options["steps"] is not None
-    sites = [sums.traced, "embed"] if integrates else traced_sites(sums.traced, qk_fix=qk_fix)
-    layers = list(sums.layers) or None
-    parts = []
-    for pairs in problem.chunks(token_budget):
-        donor = run(problem, pairs, sites, layers=layers, which=problem.donor)
-        if integrates:
-            found = integrated(problem, sums, pairs, donor, **options, token_budget=token_budget)
-        else:
-            found = at_star(problem, sums, pairs, donor, qk_fix=qk_fix, grad_drop=grad_drop)
-        parts.append((found, donor.values, donor.components))
-    sides = {
-        problem.base: [(found.values, found.components) for found, _, _ in parts],
-        problem.donor: [(values, components) for _, values, components in parts],
-    }
-    values = {side: _numbers([value for value, _ in known]) for side, known in sides.items()}
-    components = {side: _numbers([part for _, part in known]) for side, known in sides.items()}
-    return AttributionResult(
-        scores=_numbers([found.scores for found, _, _ in parts]),
-        clean=values["clean"],
-        corrupted=values["corrupted"],
-        components={
-            name: {side: found[:, i] for side, found in components.items()}
-            for i, name in enumerate(problem.metric.component_names)
-        },
-        axes=sums.grid.axes,
-        ran=sums.movable,
-        site=sums.site,
-        direction=problem.direction,
-        method=method,
-        magnitudes=grad_drop,
-        metric=problem.metric.name,
-        unit=problem.metric.unit,
-        model=str(problem.model.cfg.model_name),
-        clean_strings=problem.prompts.clean_strings,
-        corrupted_strings=problem.prompts.corrupted_strings,
-        problem=problem,
-        sums=sums,
-    )
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """What is asked, and the scores of the pairs that are done, in their order."""
+
+    problem: Problem
+    sums: Sums
+    options: dict[str, Any]
+    qk_fix: bool
+    grad_drop: bool
+    method: str
+    done: list[tuple[Scored, Tensor, Tensor]] = field(default_factory=list)
+    """Scores and base run of a chunk of pairs; values and components of its donor run."""
+
+    @property
+    def integrates(self) -> bool:
+        return self.options["steps"] is not None
+
+    @property
+    def n_done(self) -> int:
+        """Pairs."""
+        return sum(len(values) for _, values, _ in self.done)
+
+    def run(
+        self, batch_tokens: int | None, progress: bool | Callable[[Progress], None]
+    ) -> AttributionResult:
+        """Score chunk after chunk; a keyboard interrupt ends with the pairs that are done."""
+        n, sums = len(self.problem.prompts), self.sums
+        sites = traced_sites(sums.traced, qk_fix=self.qk_fix)
+        a_pair = 1
+        if self.integrates:
+            sites = [sums.traced, "embed"]
+            a_pair = len(nodes(self.options["steps"], self.options["rule"])[0])
+            a_pair *= len(sums.layers or (None,)) if self.options["path"] == "site" else 1
+        layers = list(sums.layers) or None
+        report = Reporting(progress, n * a_pair, self.result)
+        with EndsEarly(lambda: self.n_done, n, "pairs"), report:
+            for pairs in self.problem.chunks(batch_tokens):
+                donor = run(self.problem, pairs, sites, layers=layers, which=self.problem.donor)
+                found = self._scored(pairs, donor, batch_tokens, report)
+                self.done.append((found, donor.values, donor.components))
+                if not self.integrates:
+                    report.update(len(pairs))
+        return self.result()
+
+    def _scored(
+        self, pairs: Tensor, donor: Trace, batch_tokens: int | None, report: Reporting
+    ) -> Scored:
+        if not self.integrates:
+            fixes = {"qk_fix": self.qk_fix, "grad_drop": self.grad_drop}
+            return at_star(self.problem, self.sums, pairs, donor, **fixes)
+        return integrated(
+            self.problem,
+            self.sums,
+            pairs,
+            donor,
+            **self.options,
+            batch_tokens=batch_tokens,
+            ran=report.update,
+        )
+
+    def result(self) -> AttributionResult:
+        """Return what is known; pairs that are not done are NaN."""
+        if not self.done:
+            raise PatchingError("no pair is done yet")
+        problem, sums = self.problem, self.sums
+        n = len(problem.prompts)
+        sides = {
+            problem.base: [(found.values, found.components) for found, _, _ in self.done],
+            problem.donor: [(values, parts) for _, values, parts in self.done],
+        }
+        values = {side: _numbers([value for value, _ in known], n) for side, known in sides.items()}
+        parts = {side: _numbers([part for _, part in known], n) for side, known in sides.items()}
+        return AttributionResult(
+            values=_numbers([found.scores for found, _, _ in self.done], n),
+            clean=values["clean"],
+            corrupted=values["corrupted"],
+            components={
+                name: {side: found[:, i] for side, found in parts.items()}
+                for i, name in enumerate(problem.metric.component_names)
+            },
+            axes=sums.grid.axes,
+            ran=sums.movable,
+            site=sums.site,
+            direction=problem.direction,
+            method=self.method,
+            magnitudes=self.grad_drop,
+            metric=problem.metric.name,
+            unit=problem.metric.unit,
+            model=str(problem.model.cfg.model_name),
+            clean_strings=problem.prompts.clean_strings,
+            corrupted_strings=problem.prompts.corrupted_strings,
+            complete=self.n_done == n,
+            problem=problem,
+            sums=sums,
+        )
 
 
-def _numbers(parts: Sequence[Tensor]) -> np.ndarray:
-    """Join what chunks gave."""
+def _numbers(parts: Sequence[Tensor], n: int) -> np.ndarray:
+    """Join what chunks gave, and fill up with NaN to n rows."""
     found: np.ndarray = full(torch.cat(list(parts))).cpu().numpy()
-    return found
+    if len(found) == n:
+        return found
+    rest = np.full((n - len(found), *found.shape[1:]), np.nan, found.dtype)
+    return np.concatenate([found, rest])

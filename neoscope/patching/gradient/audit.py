@@ -7,8 +7,10 @@ highest and of cells drawn at random, and says how well the two agree and where 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,11 +18,13 @@ from jaxtyping import Bool, Float, Int
 
 from neoscope.errors import PatchingError
 from neoscope.indices import whole
+from neoscope.patching.results import json_file, saved
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 Array = np.ndarray
+_FORMAT = "neoscope audit 1"
 ExactEffects = Callable[[Sequence[int]], Float[Array, "pairs cells"]]
 """From flat indices of cells to the exact effect of each in every pair."""
 
@@ -92,6 +96,35 @@ class Audit:
                 "error": self.error,
             }
         )
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write it as JSON, whole or not at all.
+
+        Args:
+            path: A ``.json`` file; an older audit there is replaced, any other file is not.
+
+        Returns:
+            Where it stands.
+
+        Raises:
+            PatchingError: Another suffix, or it cannot be written.
+        """
+        return json_file.write(path, _FORMAT, json_file.from_fields(self))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Audit:
+        """Read what :meth:`save` wrote.
+
+        Args:
+            path: A ``.json`` file.
+
+        Raises:
+            PatchingError: There is no such file, or it is damaged or something else, which
+                :func:`neoscope.patching.load` may be able to read.
+        """
+        with saved.reading(path, "Audit") as source:
+            said = json_file.to_fields(json_file.read(source, _FORMAT))
+            return cls(**said | {"labels": tuple(said["labels"])})
 
     def __repr__(self) -> str:
         """Return the verdict and the five worst misses."""
@@ -170,12 +203,15 @@ def audit(
             f"the exact effects have shape {found.shape}; expected {(len(flat), len(chosen))}: one "
             "row a pair, one column a cell"
         )
+    top = np.arange(len(chosen)) < len(best)
+    if not (done := np.isfinite(found).any(0)).all():  # an interrupt leaves out the others
+        chosen, top, found = chosen[done], top[done], found[:, done]
     return Audit(
         labels=tuple(label(int(i)) for i in chosen),
         index=chosen,
         approximate=mean[chosen],
         exact=_mean(np.abs(found) if magnitudes else found),
-        top=np.arange(len(chosen)) < len(best),
+        top=top,
         n_cells=len(candidates),
         method=method,
         unit=unit,

@@ -7,13 +7,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from neoscope.patching import saved
-from neoscope.patching.gradient import tensor_file
+from neoscope.patching.circuits.graph import Graph
 from neoscope.patching.gradient.edge_scores import EdgeScores
-from neoscope.patching.gradient.graph import Graph
+from neoscope.patching.results import saved, tensor_file
 
 _FORMAT = "neoscope edge scores 1"
-_ARRAYS = ("mean", "stderr", "scores", "clean", "corrupted")
+_ARRAYS = ("mean", "stderr", "values", "clean", "corrupted")
 
 
 def save(result: EdgeScores, path: str | os.PathLike[str]) -> Path:

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from neoscope.patching.gradient.graph import Graph
+from neoscope.patching.circuits.graph import Graph
 from neoscope.patching.gradient.tail import Layer, Tail, Written
 
 if TYPE_CHECKING:

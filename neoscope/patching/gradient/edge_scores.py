@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from neoscope.errors import PatchingError, nearest
-from neoscope.patching.gradient.circuit import Circuit
-from neoscope.patching.gradient.circuit_search import find_edges
-from neoscope.patching.gradient.graph import Edge, Graph
+from neoscope.errors import PatchingError
+from neoscope.patching.circuits.circuit import Circuit
+from neoscope.patching.circuits.graph import Edge, Graph
+from neoscope.patching.circuits.search import find_edges
+from neoscope.patching.engine.progress import Report
+from neoscope.patching.results import statistics
+from neoscope.patching.results.table import largest
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -24,7 +27,6 @@ if TYPE_CHECKING:
 
 ExactEdges = Callable[[Sequence[Edge]], NDArray[np.float64]]
 """From edges to the exact effect of each in every pair, [pairs, edges]."""
-RANKINGS = ("magnitude", "positive", "negative")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -41,9 +43,10 @@ class EdgeScores:
     """[senders, receivers], over pairs; NaN where there is no edge."""
     stderr: NDArray[np.float64]
     """Its standard error over pairs; NaN for one pair."""
-    scores: NDArray[np.float32] | None
-    """[pairs, senders, receivers]; None where they would take more than 256 MB."""
+    values: NDArray[np.float32] | None
+    """Scores, [pairs, senders, receivers]; None where they would take more than 256 MB."""
     n_pairs: int
+    """Pairs that are done."""
     method: str
     """``"EAP"`` or ``"EAP-IG"``."""
     steps: int
@@ -58,7 +61,9 @@ class EdgeScores:
     """[pairs], the metric in the corrupted runs."""
     model: str
     """Name of the model."""
-    exact: ExactEdges | None = None
+    complete: bool = True
+    """False: it was interrupted, and pairs that were not done are NaN."""
+    exact: Callable[..., NDArray[np.float64]] | None = None
     """Runs the same experiment exactly, for :meth:`audit`; None once saved and loaded."""
 
     @functools.cached_property
@@ -87,16 +92,9 @@ class EdgeScores:
             by: ``"magnitude"``, ``"positive"`` (most positive first) or ``"negative"``.
 
         Raises:
-            PatchingError: There is no such order.
+            PatchingError: ``k`` is no positive number, or there is no such order.
         """
-        if by not in RANKINGS:
-            raise PatchingError(f"by={by!r} is none of {RANKINGS}{nearest(str(by), RANKINGS)}")
-        found = self.mean[self._at]
-        size = {"magnitude": np.abs(found), "positive": found, "negative": -found}[by]
-        order = np.argsort(-size, kind="stable")
-        if by != "magnitude":
-            order = order[size[order] > 0]
-        return self._table(order[:k])
+        return self._table(np.array(largest(self.mean[self._at], k, by), np.int64))
 
     def _table(self, order: NDArray[np.int64]) -> DataFrame:
         import pandas as pd
@@ -162,7 +160,14 @@ class EdgeScores:
             source=f"{n} edges by {self.method}, {self.steps} step(s), {self.direction}, {method}",
         ).pruned()
 
-    def audit(self, k: int = 20, seed: int = 0, *, exact: ExactEdges | None = None) -> Audit:
+    def audit(
+        self,
+        k: int = 20,
+        seed: int = 0,
+        *,
+        exact: ExactEdges | None = None,
+        progress: bool | Report = True,
+    ) -> Audit:
         """Compute the exact effects of the ``k`` largest edges and of ``k`` others at random.
 
         Exact: only this receiver reads the donor's value of this sender; all that comes after it
@@ -172,6 +177,8 @@ class EdgeScores:
             k: How many of each.
             seed: Of the draw.
             exact: What computes exact effects; None for that of the run that made the scores.
+            progress: Of exact patching: True for a bar after two seconds, False for none, or a
+                function. A keyboard interrupt leaves out the cells that are not done.
 
         Raises:
             PatchingError: k is no number of at least 1, or there is nothing to run: scores that
@@ -179,7 +186,9 @@ class EdgeScores:
         """
         from neoscope.patching.gradient.audit import audit
 
-        run = self.exact if exact is None else exact
+        run = exact
+        if run is None and self.exact is not None:
+            run = functools.partial(self.exact, progress=progress)
         if run is None:
             raise PatchingError(
                 "these scores were loaded from a file and know no model; make them anew with eap "
@@ -187,12 +196,13 @@ class EdgeScores:
             )
         senders, receivers = self._at
         edges, found = self.graph.edges, run
-        single = self.scores is not None
-        scores = self.scores if self.scores is not None else self.mean[None]
+        single = self.values is not None
+        scores = self.values if self.values is not None else self.mean[None]
 
         def effects(chosen: Sequence[int]) -> NDArray[np.float64]:
             effect = np.asarray(found([edges[i] for i in chosen]), np.float64)
-            return effect if single else effect.mean(0, keepdims=True)
+            effect[np.isnan(self.clean)] = np.nan  # pairs that an interrupt left out
+            return effect if single else statistics.mean(effect)[None]
 
         return audit(
             scores[:, senders, receivers],
@@ -243,5 +253,7 @@ class EdgeScores:
         )
         return (
             f"EdgeScores({self.method}, {self.steps} step(s), {self.direction}, {self.metric} in "
-            f"{self.unit or '?'}, {self.n_pairs} pair(s), {len(self.graph.edges)} edges; {some})"
+            f"{self.unit or '?'}, {self.n_pairs} pair(s)"
+            f"{'' if self.complete else ' (interrupted: the others are NaN)'}, "
+            f"{len(self.graph.edges)} edges; {some})"
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,13 +13,14 @@ from torch import Tensor
 
 from neoscope.errors import PatchingError
 from neoscope.indices import whole
+from neoscope.patching.circuits.graph import Edge, Graph
+from neoscope.patching.engine.progress import EndsEarly, Progress, Reporting
 from neoscope.patching.gradient.edge_products import Worth, differences
 from neoscope.patching.gradient.edge_scores import EdgeScores, ExactEdges
 from neoscope.patching.gradient.edge_tally import Tally
-from neoscope.patching.gradient.graph import Edge, Graph
 from neoscope.patching.gradient.problem import Problem, read_problem, warn_if_flat
 from neoscope.patching.gradient.tail import Whole, run_tail, run_whole
-from neoscope.patching.prompts import Prompts, read_prompts
+from neoscope.patching.prompts.pairs import Prompts, read_prompts
 
 if TYPE_CHECKING:
     from neoscope.model import HookedGPTNeo
@@ -33,7 +34,8 @@ def eap(
     *,
     direction: str = "denoise",
     metric_positions: Any = None,
-    token_budget: int | None = None,
+    batch_tokens: int | None = None,
+    progress: bool | Callable[[Progress], None] = True,
     prepend_bos: bool = False,
 ) -> EdgeScores:
     """Estimate the effect of every edge to first order: edge attribution patching.
@@ -41,7 +43,7 @@ def eap(
     The score of an edge is what its sender writes in the donor run less what it writes in the base
     run, times the gradient of the base run's metric with respect to the receiver's own input (the
     LayerNorm is inside), summed over positions. Queries, keys and values of a head are receivers
-    of their own; see :mod:`neoscope.patching.gradient.graph`. Costs two forwards and a backward.
+    of their own; see :mod:`neoscope.patching.circuits.graph`. Costs two forwards and a backward.
 
     Reference: Syed, Rager and Conmy 2023, arXiv 2310.10348.
 
@@ -53,13 +55,16 @@ def eap(
         direction: ``"denoise"``: the base run is the corrupted one and edges carry the clean run's
             values; ``"noise"``: the reverse. Positive scores raise the metric.
         metric_positions: Where the metric reads; None for the last token, or what it asks for.
-        token_budget: Tokens that run at once, padding counted; None for about 1 GB of activations
+        batch_tokens: Tokens that run at once, padding counted; None for about 1 GB of activations
             (4 GB on a GPU).
+        progress: True for a bar after two seconds, False for none, or a function that is given a
+            :class:`Progress`. A keyboard interrupt returns the pairs that are done, the others NaN,
+            once there are some.
         prepend_bos: For texts: put the beginning-of-text token first.
 
     Raises:
         PatchingError: Prompts that do not align, a metric that has no gradient or does not fit, a
-            budget too small for one prompt, or hooks or edits in force.
+            ``batch_tokens`` that do not hold one prompt, or hooks or edits in force.
 
     Example:
         >>> import neoscope as ns
@@ -72,7 +77,7 @@ def eap(
     options = {"direction": direction, "metric_positions": metric_positions}
     with torch.inference_mode(False):  # its tensors could not be differentiated
         prompts = read_prompts(model, clean, corrupted, prepend_bos=prepend_bos)
-        return _scores(model, prompts, metric, 1, "EAP", options, token_budget)
+        return _scores(model, prompts, metric, 1, "EAP", options, batch_tokens, progress)
 
 
 def eap_ig(
@@ -84,7 +89,8 @@ def eap_ig(
     steps: int = 5,
     direction: str = "denoise",
     metric_positions: Any = None,
-    token_budget: int | None = None,
+    batch_tokens: int | None = None,
+    progress: bool | Callable[[Progress], None] = True,
     prepend_bos: bool = False,
 ) -> EdgeScores:
     """Estimate the effect of every edge from gradients along a path between the two runs.
@@ -106,7 +112,8 @@ def eap_ig(
         steps: Gradients to average over, at least 1.
         direction: As for :func:`eap`.
         metric_positions: As for :func:`eap`.
-        token_budget: As for :func:`eap`.
+        batch_tokens: As for :func:`eap`.
+        progress: As for :func:`eap`.
         prepend_bos: As for :func:`eap`.
 
     Raises:
@@ -127,7 +134,7 @@ def eap_ig(
     options = {"direction": direction, "metric_positions": metric_positions}
     with torch.inference_mode(False):  # its tensors could not be differentiated
         prompts = read_prompts(model, clean, corrupted, prepend_bos=prepend_bos)
-        return _scores(model, prompts, metric, number, "EAP-IG", options, token_budget)
+        return _scores(model, prompts, metric, number, "EAP-IG", options, batch_tokens, progress)
 
 
 def _scores(
@@ -137,28 +144,36 @@ def _scores(
     steps: int,
     method: str,
     options: dict[str, Any],
-    token_budget: int | None,
+    batch_tokens: int | None,
+    progress: bool | Callable[[Progress], None],
 ) -> EdgeScores:
-    problem = read_problem(model, prompts, metric, token_budget=token_budget, **options)
+    problem = read_problem(model, prompts, metric, batch_tokens=batch_tokens, **options)
     if steps == 1:
         warn_if_flat(problem, "with eap_ig(..., steps=5)")
     tally = Tally(Graph.of(model.config), len(prompts))
-    values = {side: np.zeros(len(prompts), np.float32) for side in ("clean", "corrupted")}
-    for pairs, copies in _chunks(problem, steps, token_budget):
-        scores, donor, base = _chunk(problem, pairs, steps, copies)
-        tally.add(pairs.numpy(), scores)
-        values[problem.donor][pairs.numpy()] = _array(donor)
-        values[problem.base][pairs.numpy()] = _array(base)
-    return tally.finish(
-        method=method,
-        steps=steps,
-        direction=problem.direction,
-        metric=problem.metric.name,
-        unit=problem.metric.unit,
-        **values,
-        model=str(model.cfg.model_name),
-        exact=_exact(model, prompts, metric, options, token_budget),
-    )
+    n = len(prompts)
+    baselines = {side: np.full(n, np.nan, np.float32) for side in ("clean", "corrupted")}
+
+    def result() -> EdgeScores:
+        return tally.finish(
+            method=method,
+            steps=steps,
+            direction=problem.direction,
+            metric=problem.metric.name,
+            unit=problem.metric.unit,
+            **{side: x.copy() for side, x in baselines.items()},
+            model=str(model.cfg.model_name),
+            exact=_exact(model, prompts, metric, options, batch_tokens),
+        )
+
+    report = Reporting(progress, n * steps, result)
+    with EndsEarly(lambda: tally.n_done, n, "pairs"), report:
+        for pairs, copies in _chunks(problem, steps, batch_tokens):
+            scores, donor, base = _chunk(problem, pairs, steps, copies, report.update)
+            baselines[problem.donor][pairs.numpy()] = _array(donor)
+            baselines[problem.base][pairs.numpy()] = _array(base)
+            tally.add(pairs.numpy(), scores)
+    return result()
 
 
 def _exact(
@@ -166,13 +181,15 @@ def _exact(
     prompts: Prompts,
     metric: Any,
     options: dict[str, Any],
-    token_budget: int | None,
+    batch_tokens: int | None,
 ) -> ExactEdges:
-    def effects(edges: Sequence[Edge]) -> NDArray[np.float64]:
+    def effects(
+        edges: Sequence[Edge], progress: bool | Callable[[Progress], None] = False
+    ) -> NDArray[np.float64]:
         from neoscope.patching.paths.path_patching import exact_edges
 
         found = exact_edges(
-            model, prompts, metric, edges, token_budget=token_budget, **options
+            model, prompts, metric, edges, batch_tokens=batch_tokens, progress=progress, **options
         ).effects
         return np.asarray(found, np.float64)
 
@@ -180,14 +197,14 @@ def _exact(
 
 
 def _chunks(
-    problem: Problem, steps: int, token_budget: int | None
+    problem: Problem, steps: int, batch_tokens: int | None
 ) -> Iterator[tuple[Int[Tensor, "chunk"], int]]:
     """Pairs that run together, and how many steps of each: as many as there are, if they fit."""
     every = torch.arange(len(problem.prompts))
     if problem.metric.joint:
-        yield every, min(steps, problem.copies(every, token_budget))
+        yield every, min(steps, problem.copies(every, batch_tokens))
         return
-    rows = problem.copies(every[:1], token_budget)
+    rows = problem.copies(every[:1], batch_tokens)
     # Pairs that begin to differ at about the same column share a short tail.
     order = problem.prompts.first_difference.argsort(stable=True)
     for pairs in order.split(max(1, rows // steps)):
@@ -195,7 +212,11 @@ def _chunks(
 
 
 def _chunk(
-    problem: Problem, pairs: Int[Tensor, "chunk"], steps: int, copies: int
+    problem: Problem,
+    pairs: Int[Tensor, "chunk"],
+    steps: int,
+    copies: int,
+    ran: Callable[[int], None],
 ) -> tuple[NDArray[np.float32], Float[Tensor, "chunk"], Float[Tensor, "chunk"]]:
     """Scores [pairs, senders, receivers], and the metric of the donor and of the base run."""
     model = problem.model
@@ -211,6 +232,7 @@ def _chunk(
         tail = run_tail(problem, donor, stream.flatten(0, 1))
         base = tail.written.rows(len(pairs)) if base is None else base
         worth.add(tail)
+        ran(share.shape[0] * len(pairs))
     assert base is not None
     delta = differences(model, donor.written, base, changed)
     return _array(worth.products(delta) / steps), donor.written.values, base.values

@@ -19,8 +19,8 @@ from neoscope.config import NeoConfig
 from neoscope.edit import Edit
 from neoscope.errors import PatchingError
 from neoscope.indices import Index
-from neoscope.patching.gradient.problem import Problem, read_columns
-from neoscope.patching.reading import read_values
+from neoscope.patching.engine.reading import at_columns, read_values
+from neoscope.patching.gradient.problem import Problem
 from neoscope.sites import SiteRef, resolve, select
 from neoscope.visibility import Visibility
 
@@ -159,7 +159,7 @@ def _run(
         edits=edits,
         _record=watch,
     )
-    read = read_columns(out, problem.columns[rows])
+    read = at_columns(out, problem.columns[rows])
     values, components = read_values(model, problem.metric, read, rows)
     return Trace(values, components.detach(), watch.live, model.config)
 

@@ -75,7 +75,8 @@ def integrated(
     steps: int,
     rule: str,
     path: str,
-    token_budget: int | None,
+    batch_tokens: int | None,
+    ran: Callable[[int], None] = lambda n: None,
 ) -> Scored:
     """Score one chunk of pairs by integrated gradients.
 
@@ -87,7 +88,8 @@ def integrated(
         steps: Number of intervals; they run side by side as far as the budget goes.
         rule: See :func:`nodes`.
         path: ``"inputs"`` or ``"site"``.
-        token_budget: Tokens of one pass.
+        batch_tokens: Tokens of one pass.
+        ran: Told of each pass how many prompts it ran.
 
     Raises:
         PatchingError: There is no such rule or path.
@@ -97,7 +99,7 @@ def integrated(
     layers = list(sums.layers) or None
     base = run(problem, pairs, [sums.traced, "embed", "resid_pre"], layers=layers)
     gradient = (_along_inputs if path == "inputs" else _along_site)(
-        problem, sums, pairs, base, donor, points, token_budget
+        problem, sums, pairs, base, donor, points, batch_tokens, ran
     )
     scores = by_layer(
         sums, pairs, lambda layer: change(sums, pairs, base, donor, layer) * gradient(layer)
@@ -134,10 +136,11 @@ def _along_inputs(
     base: Trace,
     donor: Trace,
     points: Points,
-    token_budget: int | None,
+    batch_tokens: int | None,
+    ran: Callable[[int], None],
 ) -> Gradient:
     total: dict[str, Tensor] = {}
-    for alphas, weights in _batches(points, problem.copies(pairs, token_budget)):
+    for alphas, weights in _batches(points, problem.copies(pairs, batch_tokens)):
         traced = trace(
             problem,
             pairs,
@@ -149,6 +152,7 @@ def _along_inputs(
         for name, gradient in traced.gradients().items():
             part = _summed(gradient, weights)
             total[name] = total[name] + part if name in total else part
+        ran(len(alphas) * len(pairs))
     return lambda layer: total[base.name(sums.traced, layer)]
 
 
@@ -159,13 +163,14 @@ def _along_site(
     base: Trace,
     donor: Trace,
     points: Points,
-    token_budget: int | None,
+    batch_tokens: int | None,
+    ran: Callable[[int], None],
 ) -> Gradient:
     site = sums.traced
 
     def gradient(layer: int | None) -> Tensor:
         total = torch.zeros(())
-        for alphas, weights in _batches(points, problem.copies(pairs, token_budget)):
+        for alphas, weights in _batches(points, problem.copies(pairs, batch_tokens)):
             mixed = _mixed(base.at(site, layer), donor.at(site, layer), alphas)
             stream = None
             if layer is not None:
@@ -182,6 +187,7 @@ def _along_site(
             )
             part = _summed(traced.gradients()[base.name(site, layer)], weights)
             total = total.to(part.device) + part
+            ran(len(alphas) * len(pairs))
         return total
 
     return gradient

@@ -8,19 +8,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from neoscope.errors import PatchingError
 from neoscope.model import HookedGPTNeo
-from neoscope.patching.base import refuse_edited
+from neoscope.patching.engine.base import refuse_edited
+from neoscope.patching.engine.memory import rows_at_once
+from neoscope.patching.engine.reading import read_baselines, unpatched
 from neoscope.patching.metrics import Metric, as_metric, metric_columns
-from neoscope.patching.prompts import Prompts, check_direction
-from neoscope.patching.reading import read_baselines
+from neoscope.patching.prompts.pairs import Prompts, check_direction
 from neoscope.unseen import levels_to_caller
-
-# What the saved activations of one pass may take where no token_budget is given.
-_BYTES_CPU, _BYTES_GPU = 1 << 30, 4 << 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,40 +48,34 @@ class Problem:
         """Whose prompt the values to put in come from."""
         return "clean" if self.base == "corrupted" else "corrupted"
 
-    def chunks(self, token_budget: int | None = None) -> tuple[Int[Tensor, "chunk"], ...]:
+    def chunks(self, batch_tokens: int | None = None) -> tuple[Int[Tensor, "chunk"], ...]:
         """Split the pairs into as many as run at once: all of them for a metric that is joint.
 
         Args:
-            token_budget: Tokens (padding counted) of one pass; None for about 1 GB of saved
+            batch_tokens: Tokens (padding counted) of one pass; None for about 1 GB of saved
                 activations on a CPU, 4 GB on a GPU.
 
         Raises:
-            PatchingError: The budget is too small for one row.
+            PatchingError: ``batch_tokens`` does not hold one row.
         """
         pairs = torch.arange(len(self.prompts))
-        rows = self._rows(token_budget)
+        rows = self._rows(batch_tokens)
         size = len(pairs) if self.metric.joint else rows
         return tuple(pairs.split(size))
 
-    def copies(self, chunk: Int[Tensor, "chunk"], token_budget: int | None = None) -> int:
+    def copies(self, chunk: Int[Tensor, "chunk"], batch_tokens: int | None = None) -> int:
         """How many copies of a chunk (steps of a path, say) run at once; at least one."""
-        return max(1, self._rows(token_budget) // len(chunk))
+        return max(1, self._rows(batch_tokens) // len(chunk))
 
-    def _rows(self, token_budget: int | None) -> int:
-        n = self.prompts.n_columns
-        least = len(self.prompts) if self.metric.joint else 1
-        if token_budget is None:
-            return max(least, self._budget() // self._row_bytes())
-        if token_budget < least * n:
-            why = f"the {least} pairs, which {self.metric.name!r} must see at once," * (least > 1)
-            raise PatchingError(
-                f"token_budget={token_budget} is too small: {why or 'one row'} of {n} tokens "
-                f"need{'s' * (least == 1)} {least * n}; give at least that, or None"
-            )
-        return token_budget // n
-
-    def _budget(self) -> int:
-        return _BYTES_CPU if self.model.device.type == "cpu" else _BYTES_GPU
+    def _rows(self, batch_tokens: int | None) -> int:
+        return rows_at_once(
+            batch_tokens,
+            self.prompts.n_columns,
+            self._row_bytes(),
+            self.model.device,
+            together=len(self.prompts) if self.metric.joint else 1,
+            metric=self.metric.name,
+        )
 
     def _row_bytes(self) -> int:
         c, n = self.model.config, self.prompts.n_columns
@@ -99,7 +91,7 @@ def read_problem(
     *,
     direction: str = "denoise",
     metric_positions: Any = None,
-    token_budget: int | None = None,
+    batch_tokens: int | None = None,
 ) -> Problem:
     """Bind a metric to prompts; the unpatched runs are made here only if it needs them.
 
@@ -110,7 +102,7 @@ def read_problem(
         direction: ``"denoise"`` or ``"noise"``.
         metric_positions: Where the metric reads; None for what it wishes, which for answers is
             the last token.
-        token_budget: Tokens of one pass.
+        batch_tokens: Tokens of one pass.
 
     Raises:
         PatchingError: Hooks or edits are in force, there are no corrupted prompts, the direction is
@@ -134,7 +126,10 @@ def read_problem(
         for side in sides:
             with torch.no_grad():
                 sides[side] = torch.cat(
-                    [_hidden(loose, chunk, side) for chunk in loose.chunks(token_budget)]
+                    [
+                        unpatched(model, prompts, columns, chunk, side)
+                        for chunk in loose.chunks(batch_tokens)
+                    ]
                 )
     with torch.no_grad():
         known = read_baselines(
@@ -170,20 +165,3 @@ def warn_if_flat(problem: Problem, remedy: str) -> None:
         f"run {remedy}, take direction={direction!r}, or compare with the {problem.donor} run",
         stacklevel=levels_to_caller(sys._getframe()),
     )
-
-
-def _hidden(problem: Problem, pairs: Tensor, which: str) -> Float[Tensor, "chunk read d_model"]:
-    """Return the stream after the last block at the metric's columns."""
-    model, prompts = problem.model, problem.prompts
-    ids, mask = (x[pairs].to(model.device) for x in (prompts.ids(which), prompts.mask))
-    return read_columns(
-        model(ids, mask, stop_at_layer=model.config.n_layers), problem.columns[pairs]
-    )
-
-
-def read_columns(
-    hidden: Float[Tensor, "rows pos d_model"], columns: Int[Tensor, "rows read"]
-) -> Float[Tensor, "rows read d_model"]:
-    """Return the hidden states at each row's columns."""
-    index = columns.to(hidden.device)[..., None].expand(-1, -1, hidden.shape[-1])
-    return hidden.gather(1, index)

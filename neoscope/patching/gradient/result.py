@@ -7,32 +7,32 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from neoscope.errors import PatchingError, nearest
-from neoscope.indices import whole
-from neoscope.patching import statistics
-from neoscope.patching.axes import Axis
+from neoscope.errors import PatchingError
+from neoscope.patching.engine.progress import Report
 from neoscope.patching.gradient.audit import Audit, ExactEffects, audit
 from neoscope.patching.gradient.problem import Problem
 from neoscope.patching.gradient.sums import Sums
+from neoscope.patching.results import statistics
+from neoscope.patching.results.axes import Axis
+from neoscope.patching.results.table import axis_columns, largest
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 Array = np.ndarray
-RANKINGS = ("magnitude", "positive", "negative")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class AttributionResult:
     """Scores of cells: guesses at metric(patched run) - metric(base run), pair by pair."""
 
-    scores: Float[Array, "pairs *cells"]
-    """In the metric's unit; NaN where a pair has no such token."""
+    values: Float[Array, "pairs *cells"]
+    """Scores, in the metric's unit; NaN where a pair has no such token."""
     clean: Float[Array, "pairs"]
     """The metric in the clean runs."""
     corrupted: Float[Array, "pairs"]
@@ -56,41 +56,44 @@ class AttributionResult:
     """Tokens of each clean prompt."""
     corrupted_strings: tuple[tuple[str, ...], ...]
     """Tokens of each corrupted prompt."""
+    complete: bool = True
+    """False: it was interrupted, and pairs that were not done are NaN."""
     problem: Problem | None = None
     """What was asked; None for a result that was read from a file."""
     sums: Sums | None = None
     """Its cells; None for a result that was read from a file."""
 
     @property
-    def base(self) -> str:
+    def n_pairs(self) -> int:
+        """Pairs of prompts."""
+        return len(self.values)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Cells along each axis."""
+        return tuple(self.values.shape[1:])
+
+    @property
+    def base_name(self) -> str:
         """Whose run was differentiated: ``"clean"`` or ``"corrupted"``."""
         return "corrupted" if self.direction == "denoise" else "clean"
-
-    @property
-    def values(self) -> Float[Array, "pairs *cells"]:
-        """The scores, by the name that exact effects go by."""
-        return self.scores
-
-    @property
-    def _flat(self) -> Float[Array, "pairs n"]:
-        return self.scores.reshape(len(self.scores), -1)
 
     # ---- statistics --------------------------------------------------------------------------
 
     @functools.cached_property
     def mean(self) -> Float[Array, "*cells"]:
         """Mean over pairs, one axis for each swept dimension."""
-        return statistics.mean(self._flat).reshape(self.scores.shape[1:])
+        return statistics.mean(self.values)
 
     @functools.cached_property
     def stderr(self) -> Float[Array, "*cells"]:
         """Standard error over pairs; NaN for one pair."""
-        return statistics.stderr(self._flat).reshape(self.scores.shape[1:])
+        return statistics.stderr(self.values)
 
     @functools.cached_property
     def interval(self) -> Float[Array, "two *cells"]:
         """Bootstrap interval of the mean over pairs, 95 %: lower and upper ends."""
-        return statistics.bootstrap(self.scores)
+        return statistics.bootstrap(self.values)
 
     @functools.cached_property
     def p_value(self) -> Float[Array, "*cells"]:
@@ -100,13 +103,25 @@ class AttributionResult:
         """
         if self.magnitudes:
             return np.full(self.mean.shape, np.nan)
-        return statistics.sign_flip(self.scores, tested=self.ran)
+        return statistics.sign_flip(self.values, tested=self.ran)
 
     # ---- tables ------------------------------------------------------------------------------
 
     def to_dataframe(self) -> DataFrame:
         """Return one row a cell: labels, score, its standard error, interval and p, and ``ran``."""
-        return self._table(np.arange(self.mean.size))
+        import pandas as pd
+
+        low, high = self.interval
+        numbers = {
+            "score": self.mean,
+            "stderr": self.stderr,
+            "low": low,
+            "high": high,
+            "p": self.p_value,
+            "ran": self.ran,
+        }
+        flat = {name: x.reshape(-1) for name, x in numbers.items()}
+        return pd.DataFrame({**axis_columns(self.axes), **flat})
 
     def top(self, k: int = 10, by: str = "magnitude") -> DataFrame:
         """Return the table of the ``k`` cells of largest mean score.
@@ -118,42 +133,7 @@ class AttributionResult:
         Raises:
             PatchingError: ``k`` is no positive number, or ``by`` none of these.
         """
-        return self._table(self._ranked(k, by))
-
-    def _ranked(self, k: int, by: str = "magnitude") -> Array:
-        number = whole(k)
-        if number is None or number < 1:
-            raise PatchingError(f"k={k!r}; expected a whole number, one at least")
-        if by not in RANKINGS:
-            raise PatchingError(f"by={by!r} is none of {RANKINGS}{nearest(str(by), RANKINGS)}")
-        mean = self.mean.reshape(-1)
-        size = {"magnitude": np.abs(mean), "positive": mean, "negative": -mean}[by]
-        order = np.argsort(-size, kind="stable")  # NaN comes last
-        kept = ~np.isnan(size[order]) if by == "magnitude" else size[order] > 0
-        found: Array = order[kept][:number]
-        return found
-
-    def _table(self, flat: Array) -> DataFrame:
-        import pandas as pd
-
-        columns: dict[str, Any] = {}
-        places = np.indices(self.mean.shape).reshape(len(self.axes), -1)[:, flat]
-        for axis, place in zip(self.axes, places, strict=True):
-            columns[axis.name] = [axis.labels[i] for i in place]
-            if axis.agree is not None:
-                name = "agree" if "agree" not in columns else f"{axis.name}_agree"
-                columns[name] = np.asarray(axis.agree)[place]
-        low, high = self.interval
-        numbers = {
-            "score": self.mean,
-            "stderr": self.stderr,
-            "low": low,
-            "high": high,
-            "p": self.p_value,
-            "ran": self.ran,
-        }
-        columns |= {name: values.reshape(-1)[flat] for name, values in numbers.items()}
-        return pd.DataFrame(columns)
+        return self.to_dataframe().iloc[largest(self.mean, k, by)].reset_index(drop=True)
 
     def label(self, flat: int) -> str:
         """Return what a cell is called, by its flat index."""
@@ -169,7 +149,8 @@ class AttributionResult:
         seed: int = 0,
         *,
         exact: ExactEffects | None = None,
-        token_budget: int | None = None,
+        batch_tokens: int | None = None,
+        progress: bool | Report = True,
     ) -> Audit:
         """Compute the exact effects of the k best-ranked cells and of k drawn at random.
 
@@ -178,15 +159,17 @@ class AttributionResult:
             seed: Of the draw.
             exact: Computes the exact effects ``[pairs, cells]`` of flat indices; None for exact
                 patching of each cell.
-            token_budget: Of exact patching.
+            batch_tokens: Of exact patching.
+            progress: Of exact patching: True for a bar after two seconds, False for none, or a
+                function. A keyboard interrupt leaves out the cells that are not done.
 
         Raises:
             PatchingError: The result was read from a file, so that there is no model to run, or no
                 cell can move.
         """
         return audit(
-            self.scores,
-            exact or functools.partial(self._exact, token_budget=token_budget),
+            self.values,
+            exact or functools.partial(self._exact, batch_tokens=batch_tokens, progress=progress),
             self.label,
             k=k,
             seed=seed,
@@ -196,8 +179,10 @@ class AttributionResult:
             unit=self.unit,
         )
 
-    def _exact(self, flat: Sequence[int], token_budget: int | None) -> Float[Array, "pairs chosen"]:
-        from neoscope.patching.exact import exact_effects
+    def _exact(
+        self, flat: Sequence[int], batch_tokens: int | None, progress: bool | Report
+    ) -> Float[Array, "pairs chosen"]:
+        from neoscope.patching.engine.exact import exact_effects
 
         if self.problem is None or self.sums is None:
             raise PatchingError(
@@ -212,9 +197,12 @@ class AttributionResult:
             [sums.cell(index) for index in flat],
             direction=self.direction,
             metric_positions=problem.metric_positions,
-            token_budget=token_budget,
+            batch_tokens=batch_tokens,
+            progress=progress,
         )
-        return found.effects
+        effects = found.effects
+        effects[np.isnan(self.clean)] = np.nan  # pairs that an interrupted attribution left out
+        return effects
 
     # ---- files -------------------------------------------------------------------------------
 
@@ -252,12 +240,14 @@ class AttributionResult:
     def __repr__(self) -> str:
         """Return what it is, its baselines and its three largest cells."""
         sizes = ", ".join(f"{len(axis)} {axis.name}" for axis in self.axes)
-        asked = f"{self.method} of {self.site}, {self.direction}, {len(self.scores)} pair(s)"
-        sides = f"clean {self.clean.mean():.4g}, corrupted {self.corrupted.mean():.4g}"
+        asked = f"{self.method} of {self.site}, {self.direction}, {len(self.values)} pair(s)"
+        clean, corrupted = np.nanmean(self.clean), np.nanmean(self.corrupted)
+        sides = f"clean {clean:.4g}, corrupted {corrupted:.4g}"
+        sides += "" if self.complete else " (interrupted: pairs that were not done are NaN)"
         lines = [
             f"AttributionResult: {asked}, {self.metric} in {self.unit or '?'}",
             f"  cells [{sizes}]; {sides}",
         ]
         mean = self.mean.reshape(-1)
-        lines += [f"  {self.label(int(i))}: {mean[i]:+.4g}" for i in self._ranked(3)]
+        lines += [f"  {self.label(int(i))}: {mean[i]:+.4g}" for i in largest(self.mean, 3)]
         return "\n".join(lines)

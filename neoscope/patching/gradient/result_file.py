@@ -8,13 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from neoscope.patching import saved
-from neoscope.patching.axes import Axis
-from neoscope.patching.gradient import tensor_file
 from neoscope.patching.gradient.result import AttributionResult
+from neoscope.patching.results import saved, tensor_file
+from neoscope.patching.results.axes import Axis
 
 _FORMAT = "neoscope attribution 1"
-_ARRAYS = ("scores", "clean", "corrupted", "ran")
+_ARRAYS = ("values", "clean", "corrupted", "ran")
 _APART = (*_ARRAYS, "components", "axes", "problem", "sums")
 
 

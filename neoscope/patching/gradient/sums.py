@@ -12,13 +12,11 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from neoscope.patching.cells import BY_HEAD, SQUARE, Cell
-from neoscope.patching.grid import Grid
+from neoscope.patching.engine.cells import BY_HEAD, SQUARE, Cell, knows_one_token
 from neoscope.patching.metrics.metric import full
-from neoscope.patching.prompts import Prompts
+from neoscope.patching.prompts.pairs import Prompts
+from neoscope.patching.sweeps.grid import Grid
 
-# Before the first attention a token knows only itself.
-_LOCAL = ("resid_pre", "q", "k", "v")
 Places = Int[Tensor, "pairs cells n"]
 
 
@@ -108,7 +106,7 @@ def read_sums(grid: Grid, prompts: Prompts) -> Sums:
     """Take a grid apart into its axes.
 
     Args:
-        grid: Of one site, from :func:`neoscope.patching.grid.make_grid`.
+        grid: Of one site, from :func:`neoscope.patching.sweeps.grid.make_grid`.
         prompts: The pairs that it was made for.
     """
     cells = np.empty(len(grid.cells), object)
@@ -177,7 +175,7 @@ def visible(
 
     From the first different token on; before the first attention, at different tokens alone.
     """
-    if site == "embed" or (site in _LOCAL and layer == 0):
+    if site is not None and knows_one_token(site, layer):
         return prompts.differs
     column = torch.arange(prompts.n_columns)[None]
     later: Tensor = column >= prompts.first_difference[:, None]

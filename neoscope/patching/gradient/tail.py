@@ -18,9 +18,9 @@ from torch import Tensor
 
 from neoscope.attention import fused_attention
 from neoscope.errors import PatchingError
+from neoscope.patching.engine.reading import at_columns, read_values
 from neoscope.patching.gradient.gradients import run
-from neoscope.patching.gradient.problem import Problem, read_columns
-from neoscope.patching.reading import read_values
+from neoscope.patching.gradient.problem import Problem
 from neoscope.visibility import Visibility
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def run_whole(problem: Problem, pairs: Int[Tensor, "chunk"], which: str) -> Whol
 
     written = Written(trace.at("resid_pre", 0)[:, first:], tail("z"), tail("mlp_out"), trace.values)
     keys, values = ([trace.at(s, layer)[:, :first] for layer in layers] for s in "kv")
-    final = read_columns(trace.at("resid_post", c.n_layers - 1), problem.columns[pairs])
+    final = at_columns(trace.at("resid_post", c.n_layers - 1), problem.columns[pairs])
     return Whole(pairs, first, written, keys, values, final)
 
 
@@ -175,7 +175,7 @@ class _Walk:
             z = self._attend(layer, block, stream, live).flatten(2)
             if layer + 1 == len(blocks):
                 read = self.columns.clamp(min=0)
-                z, stream = read_columns(z, read), read_columns(stream, read)
+                z, stream = at_columns(z, read), at_columns(stream, read)
             attn = block.attn
             mid = stream + F.linear(z, attn.weight_o.detach(), attn.b_O.detach())
             live.mlp_in.append(mid.view_as(mid))

@@ -16,7 +16,7 @@ from torch import Tensor
 from neoscope.errors import PatchingError
 from neoscope.patching.metrics.metric import Metric, full
 from neoscope.patching.metrics.words import answer_ids, warn_of_missing_space
-from neoscope.patching.prompts import Prompts
+from neoscope.patching.prompts.pairs import Prompts
 
 if TYPE_CHECKING:
     from neoscope.model import HookedGPTNeo

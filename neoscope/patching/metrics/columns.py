@@ -9,7 +9,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from neoscope.errors import PatchingError, nearest
-from neoscope.patching.prompts import Prompts
+from neoscope.patching.prompts.pairs import Prompts
 
 
 def metric_columns(prompts: Prompts, metric_positions: Any = None) -> Int[Tensor, "pairs P"]:

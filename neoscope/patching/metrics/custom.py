@@ -12,7 +12,7 @@ from torch import Tensor
 
 from neoscope.errors import PatchingError
 from neoscope.patching.metrics.metric import Metric, full
-from neoscope.patching.prompts import Prompts
+from neoscope.patching.prompts.pairs import Prompts
 
 if TYPE_CHECKING:
     from neoscope.model import HookedGPTNeo

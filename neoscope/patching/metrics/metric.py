@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from neoscope.errors import PatchingError
-from neoscope.patching.prompts import Prompts
+from neoscope.patching.prompts.pairs import Prompts
 
 if TYPE_CHECKING:
     from neoscope.model import HookedGPTNeo

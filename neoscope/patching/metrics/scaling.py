@@ -11,8 +11,8 @@ from torch import Tensor
 from neoscope.errors import PatchingError
 from neoscope.patching.metrics.custom import as_metric
 from neoscope.patching.metrics.metric import Metric
-from neoscope.patching.prompts import Prompts
-from neoscope.patching.span import check_span
+from neoscope.patching.prompts.pairs import Prompts
+from neoscope.patching.results.span import check_span
 
 if TYPE_CHECKING:
     from neoscope.model import HookedGPTNeo
@@ -109,7 +109,7 @@ def normalised(metric: Any, *, minimum: float | None = None) -> Metric:
     Args:
         metric: A metric, or a function of logits.
         minimum: The smallest difference of the baselines' means that is divided by; see
-            :func:`neoscope.patching.span.check_span` for the default.
+            :func:`neoscope.patching.results.span.check_span` for the default.
 
     Raises:
         PatchingError: It is no metric.

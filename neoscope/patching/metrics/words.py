@@ -12,8 +12,8 @@ from torch import Tensor
 
 from neoscope.errors import PatchingError
 from neoscope.indices import whole
-from neoscope.patching.prompts import Prompts
-from neoscope.patching.prompts_reading import plain
+from neoscope.patching.prompts.pairs import Prompts
+from neoscope.patching.prompts.reading import plain
 from neoscope.unseen import UnseenWordWarning, levels_to_caller, warn_of_unseen
 
 if TYPE_CHECKING:

@@ -9,16 +9,16 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from neoscope.patching.axes import Axis
-from neoscope.patching.exact import Exact, measure
-from neoscope.patching.gradient.graph import Edge, Graph
-from neoscope.patching.grid import Grid, places
-from neoscope.patching.measured import as_result, reporting
+from neoscope.patching.circuits.graph import Edge, Graph
+from neoscope.patching.engine.exact import Exact, measure
+from neoscope.patching.engine.progress import Progress, with_result
 from neoscope.patching.paths.plan import PathPlan, check_mlps, named_sets
-from neoscope.patching.progress import Progress
-from neoscope.patching.prompts import Prompts, check_direction, read_prompts
-from neoscope.patching.result import PatchingResult
-from neoscope.patching.sources import read_source
+from neoscope.patching.prompts.pairs import Prompts, check_direction, read_prompts
+from neoscope.patching.results.axes import Axis
+from neoscope.patching.results.result import PatchingResult
+from neoscope.patching.sources.reading import read_source
+from neoscope.patching.sweeps.grid import Grid, places
+from neoscope.patching.sweeps.measured import as_result
 
 if TYPE_CHECKING:
     from neoscope.model import HookedGPTNeo
@@ -37,7 +37,7 @@ def path_patch(
     direction: str = "denoise",
     source: Any = None,
     metric_positions: Any = None,
-    token_budget: int | None = None,
+    batch_tokens: int | None = None,
     progress: bool | Callable[[Progress], None] = True,
     seed: int = 0,
     prepend_bos: bool = False,
@@ -59,11 +59,13 @@ def path_patch(
         receivers: ``a3.h1<q>``, ``<k>``, ``<v>``, ``m3``, ``logits``: as senders. ``"q"``,
             ``"k"``, ``"v"``, ``"heads"`` or ``"mlps"`` for each of a kind; None for each there is.
         mlps: ``"frozen"`` or ``"recomputed"``.
-        positions: Where senders' values are put in: ``"all"`` at once; or as for a sweep.
+        positions: Where senders' values are put in. As for ``sweep``: ``"each"``, ``"all"`` at
+            once, one, several, or a mapping of names. The default is each in ``sweep``, ``every``,
+            ``attribution`` and ``trace``, all in ``ablate`` and ``path_patch``.
         direction: ``"denoise"`` or ``"noise"``.
         source: Where senders' new values come from; default the other prompt.
         metric_positions: Where the metric reads.
-        token_budget: Tokens of patched rows held at once.
+        batch_tokens: Tokens of patched rows held at once.
         progress: True, False, or a function.
         seed: For sources that draw.
         prepend_bos: For texts.
@@ -111,8 +113,8 @@ def path_patch(
         plan,
         direction=direction,
         metric_positions=metric_positions,
-        token_budget=token_budget,
-        progress=reporting(progress, result),
+        batch_tokens=batch_tokens,
+        progress=with_result(progress, result),
     )
     return result(exact)
 
@@ -127,7 +129,7 @@ def exact_edges(
     mlps: str = "frozen",
     source: Any = None,
     metric_positions: Any = None,
-    token_budget: int | None = None,
+    batch_tokens: int | None = None,
     progress: bool | Callable[[Progress], None] = False,
     seed: int = 0,
 ) -> Exact:
@@ -142,7 +144,7 @@ def exact_edges(
         mlps: ``"frozen"`` or ``"recomputed"``.
         source: Where senders' new values come from.
         metric_positions: Where the metric reads.
-        token_budget: Tokens of patched rows held at once.
+        batch_tokens: Tokens of patched rows held at once.
         progress: True, False, or a function.
         seed: For sources that draw.
 
@@ -162,6 +164,6 @@ def exact_edges(
         plan,
         direction=direction,
         metric_positions=metric_positions,
-        token_budget=token_budget,
+        batch_tokens=batch_tokens,
         progress=progress,
     )

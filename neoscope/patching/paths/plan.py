@@ -12,11 +12,11 @@ from torch import Tensor
 
 from neoscope.config import NeoConfig
 from neoscope.errors import PatchingError, nearest
-from neoscope.patching.gradient.graph import Graph
+from neoscope.patching.circuits.graph import Graph
+from neoscope.patching.engine.plan import Batch
 from neoscope.patching.paths.reduction import PathCell, PathReduction
 from neoscope.patching.paths.senders import Group, SenderWalk, layer_of
-from neoscope.patching.plan import Batch
-from neoscope.patching.source import Source
+from neoscope.patching.sources.source import Source
 
 Columns = Int[Tensor, "pairs n"]
 MLPS = ("frozen", "recomputed")

@@ -11,9 +11,9 @@ from jaxtyping import Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from neoscope.patching.base import Base
+from neoscope.patching.engine.base import Base
+from neoscope.patching.engine.rows import Tokens, on
 from neoscope.patching.paths.senders import SenderWalk, layer_of
-from neoscope.patching.rows import Tokens, on
 from neoscope.run import Run
 
 

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from neoscope.patching.base import Base
-from neoscope.patching.values import Values
+from neoscope.patching.engine.base import Base
+from neoscope.patching.sources.values import Values
 from neoscope.run import Run
 
 Streams = Float[Tensor, "senders pairs pos d_model"]

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
 
 from neoscope.errors import ViewError, nearest
+from neoscope.progress import Report
 from neoscope.views.microscope.prompt_run import PromptRun, decoded, refuse_edited
 
 if TYPE_CHECKING:
     from neoscope.model import HookedGPTNeo
-    from neoscope.patching.result import PatchingResult
+    from neoscope.patching.results.result import PatchingResult
 
 SITES = ("resid_post", "z")
 """What a map patches: the stream by position, or heads at all positions."""
@@ -42,7 +43,13 @@ class Comparison:
         return np.asarray(self.result.mean)
 
 
-def compare(model: HookedGPTNeo, run: PromptRun, other: PromptRun, site: str) -> Comparison:
+def compare(
+    model: HookedGPTNeo,
+    run: PromptRun,
+    other: PromptRun,
+    site: str,
+    progress: bool | Report = False,
+) -> Comparison:
     """Patch every place of one prompt's run with the other's, in the unedited model.
 
     The effect is in logits: the other prompt's likeliest next token over this one's, patched minus
@@ -53,6 +60,8 @@ def compare(model: HookedGPTNeo, run: PromptRun, other: PromptRun, site: str) ->
         run: Of the prompt that is patched, unedited.
         other: Of the prompt that the values come from.
         site: One of :data:`SITES`.
+        progress: True for a bar after two seconds, False for none, or a function that is told how
+            many runs are done, and of how many. A long prompt through a large model takes seconds.
 
     Raises:
         ViewError: There is no such map, the prompts are the same, of different lengths or have the
@@ -89,10 +98,17 @@ def compare(model: HookedGPTNeo, run: PromptRun, other: PromptRun, site: str) ->
         patching.logit_diff(answer, wrong),
         site=site,
         positions=columns if site == "resid_post" else "all",
-        progress=False,
+        progress=_counted(progress),
     )
     places = spans if site == "resid_post" else ()
     return Comparison(result, run.text, other.text, site, words[0], words[1], places)
+
+
+def _counted(progress: bool | Report) -> Any:
+    """Return what a sweep takes: it tells a function of results too, which nobody needs here."""
+    if not callable(progress):
+        return progress
+    return lambda now: progress(now.done, now.total)
 
 
 def refuse_unaligned(run: PromptRun, other: PromptRun) -> None:

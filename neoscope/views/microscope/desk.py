@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from dataclasses import replace as _replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +10,8 @@ import torch
 
 from neoscope.cache import ActivationCache
 from neoscope.edits import Edit
-from neoscope.errors import SiteError, ViewError, nearest
-from neoscope.indices import whole
+from neoscope.errors import ViewError, nearest
+from neoscope.progress import Report
 from neoscope.views.microscope.changes import (
     HOWS,
     Change,
@@ -31,24 +30,17 @@ from neoscope.views.microscope.prompt_run import (
     refuse_edited,
     run_prompt,
 )
+from neoscope.views.microscope.setting import (
+    Setting,
+    check_model,
+    read_scale,
+    read_selected,
+    within,
+)
 
 if TYPE_CHECKING:
-    from neoscope.analysis.tuned_weights import TunedLens
+    from neoscope.analysis.tuned.weights import TunedLens
     from neoscope.model import HookedGPTNeo
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What a person has chosen."""
-
-    text: str
-    other: str = ""
-    """The prompt that patches come from; empty for none."""
-    selected: tuple[int, int] = (0, 0)
-    """Layer and head."""
-    position: int | None = None
-    """The selected token; None for the last one."""
-    changes: tuple[Change, ...] = ()
 
 
 class MicroscopeDesk:
@@ -72,7 +64,7 @@ class MicroscopeDesk:
             lens: A trained lens to read layers with; None for the logit lens.
             directions: Names to vectors [d_model] or probes, to steer along.
         """
-        _check_model(model)
+        check_model(model)
         self.model = model
         self.lens = lens
         self.directions = read_directions(directions, model.config.d_model)
@@ -128,10 +120,10 @@ class MicroscopeDesk:
             NeoscopeError: It cannot be shown; nothing was changed.
         """
         if "selected" in parts:
-            parts["selected"] = self._read_selected(parts["selected"])
+            parts["selected"] = read_selected(parts["selected"], self.model.config)
         if parts.get("position") is not None:
             n = len(self.base) if "text" not in parts else MOST_TOKENS
-            parts["position"] = self._within("position", parts["position"], n)
+            parts["position"] = within("position", parts["position"], n)
         old, new = self.setting, _replace(self.setting, **parts)
         if new.other and new.other != old.other:
             run_prompt(self.model, new.other)  # says what is wrong with it
@@ -141,7 +133,7 @@ class MicroscopeDesk:
             # Another text has other places; the last token is always one.
             new = _replace(new, position=None) if "position" not in parts else new
         if new.position is not None:
-            new = _replace(new, position=self._within("position", new.position, len(base)))
+            new = _replace(new, position=within("position", new.position, len(base)))
         rerun = new.text != old.text or new.changes != old.changes
         if rerun:
             edits = [one.edit for one in new.changes]
@@ -186,8 +178,8 @@ class MicroscopeDesk:
                 f"a part is switched off by one of {', '.join(map(repr, HOWS))}{nearest(how, HOWS)}"
                 f"; found {how!r}"
             )
-        layer = self._within("layer", layer, self.model.config.n_layers)
-        head = None if head is None else self._within("head", head, self.model.config.n_heads)
+        layer = within("layer", layer, self.model.config.n_layers)
+        head = None if head is None else within("head", head, self.model.config.n_heads)
         change = Switch(layer, head, how)
         self._put(change.key, change if how else None)
 
@@ -199,23 +191,20 @@ class MicroscopeDesk:
             layer: After which block, from 0.
             scale: Length of the step; 0 takes it away.
         """
-        layer = self._within("layer", layer, self.model.config.n_layers)
-        try:
-            step = float(scale)
-        except (TypeError, ValueError):
-            step = float("nan")
-        if not abs(step) < float("inf"):
-            raise ViewError(f"scale is {scale!r}; expected a number, the length of the step")
+        layer = within("layer", layer, self.model.config.n_layers)
+        step = read_scale(scale)
         change = Steering(find(self.directions, name), layer, step)
         self._put(change.key, change if step else None)
 
-    def compare(self, site: str = "resid_post") -> Comparison:
+    def compare(self, site: str = "resid_post", progress: bool | Report = False) -> Comparison:
         """Map what patches from the other prompt do.
 
         Args:
             site: ``"resid_post"`` or ``"z"``.
+            progress: True for a bar after two seconds, False for none, or a function that is told
+                how many runs are done, and of how many.
         """
-        found = compare(self.model, self.base, self._source()[0], site)
+        found = compare(self.model, self.base, self._source()[0], site, progress)
         self.comparison = found
         return found
 
@@ -227,13 +216,13 @@ class MicroscopeDesk:
             head: A head, at all positions; None for the stream after the block.
             span: Positions [start, stop) of the stream.
         """
-        layer = self._within("layer", layer, self.model.config.n_layers)
+        layer = within("layer", layer, self.model.config.n_layers)
         if head is not None:
-            head, span = self._within("head", head, self.model.config.n_heads), None
+            head, span = within("head", head, self.model.config.n_heads), None
         elif span is None:
             raise ViewError("patch needs a position or a head")
         else:
-            first = self._within("position", span[0], len(self.base))
+            first = within("position", span[0], len(self.base))
             span = (first, max(first + 1, min(int(span[1]), len(self.base))))
         other, source = self._source()
         refuse_unaligned(self.base, other)
@@ -270,30 +259,3 @@ class MicroscopeDesk:
                 )
             self._sources = {other: (run, cache)}
         return self._sources[other]
-
-    # ---- checks -------------------------------------------------------------------------------
-
-    def _read_selected(self, selected: Any) -> tuple[int, int]:
-        try:
-            layer, head = selected
-        except (TypeError, ValueError):
-            raise ViewError(f"selected is {selected!r}; expected (layer, head)") from None
-        config = self.model.config
-        return self._within("layer", layer, config.n_layers), self._within(
-            "head", head, config.n_heads
-        )
-
-    def _within(self, what: str, value: Any, n: int) -> int:
-        number = whole(value)
-        if number is None or not 0 <= number < n:
-            raise SiteError(f"{what} {value!r} does not exist: there are {n}, from 0 to {n - 1}")
-        return number
-
-
-def _check_model(model: object) -> None:
-    from neoscope.model import HookedGPTNeo
-
-    if not isinstance(model, HookedGPTNeo):
-        how = f": neoscope.load({model!r})" if isinstance(model, str) else ", from neoscope.load"
-        found = repr(model) if isinstance(model, str) else type(model).__name__
-        raise ViewError(f"model is {found}; expected a loaded model{how}")

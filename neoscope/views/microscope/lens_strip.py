@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from neoscope.views.microscope.prompt_run import PromptRun
 
 if TYPE_CHECKING:
-    from neoscope.analysis.tuned_weights import TunedLens
+    from neoscope.analysis.tuned.weights import TunedLens
 
 
 @dataclass(frozen=True)

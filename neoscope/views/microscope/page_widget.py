@@ -60,7 +60,11 @@ def widget_class() -> Any:
             self.on_msg(self._answer)
 
         def _answer(self, widget: Any, content: Any, buffers: Any) -> None:
-            self._refresh(answer(self._desk, content), content)
+            self._refresh(answer(self._desk, content, self._tell), content)
+
+        def _tell(self, done: int, total: int) -> None:
+            """Say how far a long measurement is, before there is an answer."""
+            self.send({"done": done, "total": total})
 
         def _refresh(self, error: str = "", message: Any = None) -> None:
             shown: Shown = show(self._desk, error)

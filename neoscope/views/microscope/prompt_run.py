@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from neoscope.analysis.reading_bytes import spelled
+from neoscope.analysis.words import spelled
 from neoscope.cache import ActivationCache
 from neoscope.edits import Edit
 from neoscope.errors import TokenizationError, ViewError

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from neoscope.errors import NeoscopeError
+from neoscope.progress import Report
 from neoscope.views.labels import spoken
 from neoscope.views.microscope.changes import Patch, Steering, Switch
 from neoscope.views.microscope.comparing import Comparison
@@ -34,15 +35,16 @@ class Shown:
     """Of the map; empty for none."""
 
 
-def answer(desk: MicroscopeDesk, message: Any) -> str:
+def answer(desk: MicroscopeDesk, message: Any, told: Report | None = None) -> str:
     """Do what a view asks for; return what went wrong, or nothing.
 
     Args:
         desk: It is changed, unless something is wrong.
         message: ``{"do": "text", "text": ...}`` and the like; anything else changes nothing.
+        told: Is told how far a long measurement is.
     """
     try:
-        _do(desk, message if isinstance(message, Mapping) else {})
+        _do(desk, message if isinstance(message, Mapping) else {}, told or False)
     except NeoscopeError as error:
         return str(error)
     except (RuntimeError, MemoryError) as error:  # torch's, such as no memory left
@@ -50,7 +52,7 @@ def answer(desk: MicroscopeDesk, message: Any) -> str:
     return ""
 
 
-def _do(desk: MicroscopeDesk, message: Mapping[str, Any]) -> None:
+def _do(desk: MicroscopeDesk, message: Mapping[str, Any], told: bool | Report) -> None:
     what, get = message.get("do"), message.get
     if what in ("text", "other"):
         desk.update(**{what: str(get("text") or "")})
@@ -63,7 +65,7 @@ def _do(desk: MicroscopeDesk, message: Mapping[str, Any]) -> None:
     elif what == "steer":
         desk.steer(str(get("name")), get("layer"), get("scale"))
     elif what == "map":
-        desk.compare(str(get("site")))
+        desk.compare(str(get("site")), told)
     elif what == "patch":
         span = get("span")
         desk.patch(get("layer"), head=get("head"), span=tuple(span) if span else None)

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-    from neoscope.analysis.tuned_weights import TunedLens
+    from neoscope.analysis.tuned.weights import TunedLens
     from neoscope.cache import ActivationCache
     from neoscope.edits import Edit
     from neoscope.model import HookedGPTNeo
-    from neoscope.patching.result import PatchingResult
+    from neoscope.patching.results.result import PatchingResult
 
 
 class Microscope:
@@ -87,6 +87,16 @@ class Microscope:
                 f"{', '.join(known)}"
             )
         super().__setattr__(name, value)
+
+    def __repr__(self) -> str:
+        """Return one line: what is on the screen, and where the screen is."""
+        edits = "1 edit" if len(self.edits) == 1 else f"{len(self.edits)} edits"
+        said = self.text if len(self.text) <= 60 else f"{self.text[:57]}..."
+        return (
+            f"Microscope({said!r}, head {'.'.join(map(str, self.selected))}, token "
+            f"{self.position}, {edits}); it needs a notebook to be clicked on; to_html() is the "
+            "same as a page"
+        )
 
     def _refresh(self) -> None:
         """Show what has changed."""
@@ -233,11 +243,13 @@ class Microscope:
         self._desk.steer(name, layer, scale)
         self._refresh()
 
-    def compare(self, site: str = "resid_post") -> PatchingResult:
+    def compare(self, site: str = "resid_post", *, progress: Any = True) -> PatchingResult:
         """Map what patches from the other prompt do in the unedited model.
 
         Args:
             site: ``"resid_post"``, by layer and position, or ``"z"``, by head.
+            progress: True for a bar after two seconds, False for none, or a function that is told
+                how many runs are done, and of how many.
 
         Returns:
             Effects on logit(the other prompt's likeliest next token) - logit(this prompt's). A
@@ -247,7 +259,7 @@ class Microscope:
             ViewError: There is no other prompt, it is not as long, or both have the same answer.
             PatchingError: The prompts do not align token by token.
         """
-        found = self._desk.compare(site)
+        found = self._desk.compare(site, progress)
         self._refresh()
         return found.result
 

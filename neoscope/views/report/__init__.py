@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from neoscope.lazy import public_names
 
 if TYPE_CHECKING:
     from neoscope.views.report.catalogue import SECTIONS as SECTIONS
@@ -18,16 +19,4 @@ _HOMES = {
 
 __all__ = ["SECTIONS", "Report", "Section"]
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name, and what it needs, when it is first used."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'neoscope.views.report' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    """List the public names."""
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__ = public_names(__name__, _HOMES)

@@ -16,7 +16,7 @@ from neoscope.views.report.truth import card_of, patched_beside_card
 if TYPE_CHECKING:
     import pandas as pd
 
-    from neoscope.patching.result import PatchingResult
+    from neoscope.patching.results.result import PatchingResult
     from probes.sweeping.result import SweepResult
 
 
@@ -119,7 +119,7 @@ def projection(study: Study) -> Iterator[Block]:
 def _centres(study: Study) -> object:
     import pandas as pd
 
-    from neoscope.views.projection_axes import pca
+    from neoscope.views.figures.projection.axes import pca
 
     made = study.sentences
     features = np.asarray(study.features)

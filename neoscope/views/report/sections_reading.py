@@ -9,8 +9,8 @@ from markupsafe import Markup
 
 from neoscope import views
 from neoscope.analysis.result import counted
+from neoscope.views.figures.lens.figure import MOST_WRITTEN
 from neoscope.views.labels import visible
-from neoscope.views.lens_figure import MOST_WRITTEN
 from neoscope.views.report.parts import Block, Picture, Prose, Table, grid, said, table
 from neoscope.views.report.study import MOST_TOKENS, Study
 from neoscope.views.report.truth import Beside, card_of, induction_beside_card

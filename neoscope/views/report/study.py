@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from neoscope.contract import ContractReport
     from neoscope.export import Features
     from neoscope.model import HookedGPTNeo
-    from neoscope.patching.result import PatchingResult
+    from neoscope.patching.results.result import PatchingResult
     from neoscope.tokens import Tokens
     from probes import ProbeData
     from probes.sweeping.result import SweepResult
@@ -138,7 +138,7 @@ class Study:
     @cached_property
     def tokens(self) -> tuple[str, ...]:
         """Its tokens, all of them; one that is part of a letter is its bytes."""
-        from neoscope.analysis.reading import token_strings
+        from neoscope.analysis.words import token_strings
 
         return tuple(token_strings(self._read, self.model)[0])
 
@@ -183,7 +183,7 @@ class Study:
         """The site contract's checks."""
         from neoscope import contract
 
-        return contract.check(self.model, seed=self.seed)
+        return contract.check(self.model, seed=self.seed, progress=False)
 
     @cached_property
     def heads(self) -> HeadScores:

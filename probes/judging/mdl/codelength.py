@@ -7,13 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from neoscope.errors import ProbeError
-from probes.judging.reading import Array, read_labels
+from probes.data.labels import read_labels
+from probes.judging.reading import Array
 from probes.judging.record import recorded
+from probes.keeping.results import SavedResult
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,7 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Codelength:
+class Codelength(SavedResult):
     """What it costs to tell the labels to somebody who has the features, in bits."""
 
     bits: float
@@ -61,6 +66,12 @@ class Codelength:
             f"{self.compression:.2f}; model {self.model_bits:,.1f}, data {self.data_bits:,.1f})"
         )
 
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return a row a block of an online code: ``start``, ``stop`` and ``bits``; else none."""
+        import pandas as pd
+
+        return pd.DataFrame([asdict(one) for one in self.blocks], None, ["start", "stop", "bits"])
+
     def record(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return recorded({**asdict(self), "compression": self.compression})
@@ -71,12 +82,12 @@ def read_codable(y: Any, kind: str | None) -> tuple[Array, str, Array]:
 
     Args:
         y: [rows] labels or [rows, labels] of 0 and 1.
-        kind: See `probes.judging.reading.read_labels`.
+        kind: See `probes.data.labels.read_labels`.
 
     Raises:
         ProbeError: They are numbers, which have no codelength, or there is one class only.
     """
-    y, kind = read_labels(y, kind)
+    y, kind = read_labels(y, kind, varied=False)
     if kind == "regression":
         raise ProbeError(
             "codelengths are of classes: real numbers cost infinitely many bits; bin them, "

@@ -20,10 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neoscope.errors import ProbeError
+from probes.data.labels import read_groups
 from probes.judging.fitting import fit_and_say, read_features
 from probes.judging.mdl.codelength import Block, Codelength, read_codable, uniform_bits
-from probes.judging.progress import Bar
-from probes.judging.reading import Array, read_groups
+from probes.judging.reading import Array
+from probes.progress import Bar
 
 FRACTIONS = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.0625, 0.125, 0.25, 0.5, 1.0)
 """Shares of the rows at which blocks end, from Voita & Titov."""
@@ -41,6 +42,8 @@ class CodeBlocks:
     """Where blocks end in ``order``; the first block is coded uniformly."""
     y: Array
     """[rows] labels or [rows, labels], in their first order."""
+    groups: NDArray[np.int64]
+    """[rows] codes."""
     classes: Array
     """Sorted classes; of several labels their numbers."""
     kind: str
@@ -79,7 +82,8 @@ def code_blocks(
     shares = np.asarray(fractions, np.float64)
     if len(shares) < 2 or shares[0] <= 0 or (np.diff(shares) <= 0).any() or shares[-1] != 1:
         raise ProbeError(f"fractions={tuple(fractions)}; expected shares rising from above 0 to 1")
-    codes, count = read_groups(groups, len(y))
+    codes, names = read_groups(groups, len(y))
+    count = len(names)
     if count < 2:
         raise ProbeError(
             "all rows are of one group, which is never divided: an online code needs two groups "
@@ -93,7 +97,7 @@ def code_blocks(
     if len(edges) < 2:
         # One group is nearly all there is: it is coded by what comes before or after it.
         edges = (int(ends[0]), len(y))
-    return CodeBlocks(order.astype(np.int64), edges, y, classes, kind)
+    return CodeBlocks(order.astype(np.int64), edges, y, codes, classes, kind)
 
 
 def true_log2(
@@ -201,7 +205,9 @@ def online_codelength(
     X = read_features(X, len(blocks.y))
 
     def coded(train: Array, rows: Array) -> Array:
-        said = fit_and_say(probe, X[train], blocks.y[train], X[rows], blocks.kind)
+        said = fit_and_say(
+            probe, X[train], blocks.y[train], X[rows], blocks.kind, blocks.groups[train]
+        )
         if said.proba is None:
             raise ProbeError(f"{type(probe).__name__} gives no probabilities, which a code needs")
         return true_log2(blocks, rows, said.proba, said.classes, len(train), smoothing)

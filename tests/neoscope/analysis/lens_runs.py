@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neoscope.analysis.lens_result import LensResult
+from neoscope.analysis.lens.result import LensResult
 from neoscope.cache import ActivationCache
 from neoscope.model import HookedGPTNeo
 

@@ -13,7 +13,7 @@ import torch
 import neoscope as ns
 from neoscope import analysis
 from neoscope.analysis import AttentionProfile, attention_profile
-from neoscope.analysis.head_profiling import diagonals
+from neoscope.analysis.profile.watch import diagonals
 from neoscope.errors import AnalysisError
 from neoscope.model import HookedGPTNeo
 from neoscope.organism.compiled import INDUCTION_TRUTH

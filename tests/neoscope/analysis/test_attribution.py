@@ -16,33 +16,14 @@ import neoscope as ns
 from neoscope import analysis
 from neoscope.analysis import ATTRIBUTION_SITES, Attribution, direct_logit_attribution
 from neoscope.edits import ablate, scale, steer
-from neoscope.errors import AnalysisError, SiteError
-from neoscope.organism import compiled
-from neoscope.patching.metrics.words import MissingSpaceWarning
+from neoscope.errors import AnalysisError
 from tests.neoscope.analysis.attribution_models import IDS, LEFT, RIGHT, random_model
-from tests.neoscope.patching.test_answer_words import Spaced
-
-TEXT = "When Mary and John went to the store, John gave a drink to"
-BYS = tuple(ATTRIBUTION_SITES)
-
-
-@pytest.fixture(scope="module")
-def model() -> ns.HookedGPTNeo:
-    return ns.load("organism")
+from tests.neoscope.analysis.attribution_runs import BYS, TEXT, diff, rows_of
 
 
 @pytest.fixture(scope="module")
 def cache(model: ns.HookedGPTNeo) -> ns.ActivationCache:
     return model.run_with_cache([TEXT, "The keys to the cabinet"])[1]
-
-
-def diff(logits: torch.Tensor, answer: Any, wrong: Any, columns: Any) -> np.ndarray:
-    rows = torch.arange(len(logits))
-    last = logits.detach().double()[rows, columns]
-    return (last[rows, answer] - last[rows, wrong]).numpy()
-
-
-# ---- it adds up --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("by", BYS)
@@ -113,13 +94,6 @@ def test_a_cache_kept_in_half_precision_states_its_tolerance(model: ns.HookedGPT
     found = direct_logit_attribution(cache, " Mary")
     assert found.tolerance > 1e-2
     np.testing.assert_allclose(found.values, exact.values, rtol=0, atol=0.1)
-
-
-# ---- every split is a split of the same --------------------------------------------------------
-
-
-def rows_of(found: Attribution, kind: str) -> np.ndarray:
-    return found.kind == found.kind_names.index(kind)
 
 
 def test_neurons_sum_to_the_mlp_and_sources_to_the_head(cache: ns.ActivationCache) -> None:
@@ -205,84 +179,6 @@ def test_cached_positions_are_enough(model: ns.HookedGPTNeo) -> None:
     assert first.positions == (0, 0)
 
 
-# ---- known truths ------------------------------------------------------------------------------
-
-
-def test_compiled_induction_is_exact() -> None:
-    truth, pairs = compiled.INDUCTION_TRUTH, compiled.pairs(8, "value")
-    one = ns.load("induction")
-    _, cache = one.run_with_cache(pairs.clean)
-    found = direct_logit_attribution(cache, pairs.answer, pairs.foil)
-    np.testing.assert_allclose(found.heads, truth.direct, rtol=0, atol=1e-5)
-    others = found.values[:, ~((found.layer == 1) & (found.head == 0))]
-    assert np.abs(others).max() == 0  # embeddings, layer 0, biases and MLPs write exactly nothing
-    np.testing.assert_allclose(found.logit, truth.logit_diff, atol=1e-5)
-    by_source = direct_logit_attribution(cache, pairs.answer, pairs.foil, by="source")
-    best = int(np.abs(by_source.mean).argmax())
-    assert (by_source.source[best], by_source.head[best]) == (7, 0)  # the answer's first copy
-    assert by_source.mean[best] == pytest.approx(truth.logit_diff, abs=1e-5)
-
-
-@pytest.mark.parametrize("relation", [0, 1])
-def test_compiled_facts_are_exact(relation: int) -> None:
-    truth, prompts = compiled.FACT_TRUTH, compiled.fact_prompts()
-    rows = prompts.relation == relation
-    answer = prompts.answer[rows]
-    mine, others = (truth.relations[i].objects for i in (relation, 1 - relation))
-    sibling = torch.tensor([next(o for o in mine if o != int(a)) for a in answer])
-    one = ns.load("facts")
-    _, cache = one.run_with_cache(prompts.tokens[rows])
-    cases = ((sibling, truth.direct), (others[0], truth.direct_other))
-    for wrong, expected in cases:
-        found = direct_logit_attribution(cache, answer, wrong)
-        layer, head = truth.relations[relation].mover
-        heads = np.zeros_like(found.heads)
-        heads[layer, head] = expected.mover
-        np.testing.assert_allclose(found.heads, heads, atol=1e-5)
-        np.testing.assert_allclose(found.mean[rows_of(found, "mlp")], expected.mlps, atol=1e-5)
-        np.testing.assert_allclose(found.total, expected.total, atol=1e-5)
-        assert np.abs(found.mean[rows_of(found, "embed")]).max() < 1e-5
-
-
-def test_the_neuron_that_knows_the_relation_is_found() -> None:
-    truth, prompts = compiled.FACT_TRUTH, compiled.fact_prompts()
-    relation = truth.relations[0]
-    rows = prompts.relation == 0
-    one = ns.load("facts")
-    _, cache = one.run_with_cache(prompts.tokens[rows])
-    wrong = truth.relations[1].objects[0]
-    found = direct_logit_attribution(cache, prompts.answer[rows], wrong, by="neuron")
-    best = found.to_dataframe().query("kind == 'neuron'").sort_values("attribution").iloc[-1]
-    assert (best.layer, best.neuron) == (truth.prior_layer, relation.neuron)
-    assert best.attribution == pytest.approx(truth.direct_other.mlps[1], abs=1e-5)
-
-
-def test_components_equal_transformer_lens() -> None:
-    one = random_model()
-    _, cache = one.run_with_cache(IDS)
-    lens = cache.to_transformer_lens()
-    stack, names = lens.decompose_resid(layer=-1, pos_slice=-1, mode="all", return_labels=True)
-    theirs = lens.logit_attrs(stack, torch.tensor([2, 5]), torch.tensor([7, 1]), pos_slice=-1)
-    heads = lens.stack_head_results(layer=-1, pos_slice=-1)
-    by_head = lens.logit_attrs(heads, torch.tensor([2, 5]), torch.tensor([7, 1]), pos_slice=-1)
-    found = direct_logit_attribution(cache, [2, 5], [7, 1])
-    ours = dict(zip(found.labels(), found.values.T, strict=True))
-    for name, values in zip(names, theirs.detach().numpy(), strict=True):
-        layer = int(name.split("_")[0]) if name[0].isdigit() else -1
-        if name.endswith("mlp_out"):
-            mine = ours[f"MLP {layer}"]
-        elif name.endswith("attn_out"):
-            mine = ours[f"attn bias {layer}"] + sum(ours[f"head {layer}.{h}"] for h in range(3))
-        else:
-            mine = ours[name]
-        np.testing.assert_allclose(mine, values, rtol=0, atol=1e-5)
-    mine = np.stack([ours[f"head {layer}.{head}"] for layer in range(3) for head in range(3)])
-    np.testing.assert_allclose(mine, by_head.detach().numpy(), rtol=0, atol=1e-5)
-
-
-# ---- edits -------------------------------------------------------------------------------------
-
-
 def test_edits_of_components_still_add_up(model: ns.HookedGPTNeo) -> None:
     edits = [ablate("z", layer=2, head=1), scale("ln_final.scale", factor=2.0),
              scale("mlp_out", layer=3, factor=0.5)]  # fmt: skip
@@ -325,9 +221,6 @@ def test_nothing_is_changed_by_asking(model: ns.HookedGPTNeo, cache: ns.Activati
     assert all(torch.equal(cache[name], x) for name, x in kept.items())
 
 
-# ---- the result --------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("suffix", [".json", ".safetensors"])
 def test_a_saved_attribution_is_the_same(
     suffix: str, tmp_path: Path, cache: ns.ActivationCache
@@ -344,13 +237,13 @@ def test_the_table_names_layers_heads_and_tokens(model: ns.HookedGPTNeo) -> None
     _, cache = model.run_with_cache([TEXT, "The keys to the cabinet"])
     found = direct_logit_attribution(cache, " Mary", by="source")
     mean = found.to_dataframe(mean=True)
-    assert "row" not in mean
+    assert "text" not in mean
     assert mean.attribution.sum() == pytest.approx(found.logit.mean(), abs=1e-4)
     table = found.to_dataframe()
-    assert table["row"].unique().tolist() == [0, 1]
-    sums = table.groupby("row").attribution.sum().to_numpy()
+    assert table["text"].unique().tolist() == [0, 1]
+    sums = table.groupby("text").attribution.sum().to_numpy()
     np.testing.assert_allclose(sums, found.logit, atol=1e-4)
-    tokens = table[(table["row"] == 1) & (table["layer"] == 0) & (table["head"] == 0)].token
+    tokens = table[(table["text"] == 1) & (table["layer"] == 0) & (table["head"] == 0)].token
     assert tokens.tolist()[:6] == [" The", " keys", " to", " the", " cabinet", ""]
     alone = direct_logit_attribution(model.run_with_cache(TEXT)[1], " Mary", " John", by="source")
     assert "head 2.1 from 2 ' and'" in alone.labels()
@@ -365,126 +258,3 @@ def test_heads_are_asked_of_what_has_them(cache: ns.ActivationCache) -> None:
         _ = direct_logit_attribution(cache, " Mary", by="layer").heads
     with pytest.raises(AnalysisError, match="whole number of at least 1"):
         direct_logit_attribution(cache, " Mary").top(0)
-
-
-# ---- bad input ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        ({"answer": "xyzzy"}, r"answer='xyzzy' is 6 tokens"),
-        ({"answer": " Mary", "wrong": " Mary"}, "same token, ' Mary', in row 0"),
-        ({"answer": [383, 400], "wrong": [400, 400]}, "same token, .* in row 1"),
-        ({"answer": [1, 2, 3]}, "answer has 3 entries, but there are 2 rows"),
-        ({"answer": 750}, "ids run from 0 to 749"),
-        ({"answer": 1.5}, "expected a word or a token id"),
-        ({"answer": " Mary", "by": "haed"}, "by='haed' .* did you mean 'head'"),
-        ({"answer": " Mary", "position": "last"}, "expected one position"),
-        ({"answer": " Mary", "position": [1, 2, 3]}, "one for each of the 2 rows"),
-        ({"answer": " Mary", "position": slice(2)}, "expected one position"),
-    ],
-)
-def test_a_meaningless_question_is_refused(
-    options: dict[str, Any], said: str, cache: ns.ActivationCache
-) -> None:
-    with pytest.raises(AnalysisError, match=said):
-        direct_logit_attribution(cache, **options)
-
-
-def test_a_position_that_does_not_exist_is_refused(cache: ns.ActivationCache) -> None:
-    with pytest.raises(SiteError, match="position: 13 is out of range in row 1, which has 5"):
-        direct_logit_attribution(cache, " Mary", position=13)
-
-
-@pytest.mark.parametrize("by", BYS)
-def test_a_cache_without_the_sites_says_which(by: str, model: ns.HookedGPTNeo) -> None:
-    _, cache = model.run_with_cache(TEXT, sites="z")
-    with pytest.raises(AnalysisError, match=r"needs 'embed', .*run_with_cache\(text, sites=\["):
-        direct_logit_attribution(cache, " Mary", by=by)
-    _, some = model.run_with_cache(TEXT, sites=ATTRIBUTION_SITES[by], layers=[0, 2])
-    with pytest.raises(AnalysisError, match=r"of layer 1, which was not cached"):
-        direct_logit_attribution(some, " Mary", by=by)
-
-
-def test_a_position_that_was_not_cached_is_refused(model: ns.HookedGPTNeo) -> None:
-    _, cache = model.run_with_cache(TEXT, positions=[0, 1])
-    with pytest.raises(AnalysisError, match=r"position 13 of row 0 was not cached; .*\[0, 1\]"):
-        direct_logit_attribution(cache, " Mary")
-    with pytest.raises(AnalysisError, match=r"by='source'.* every position"):
-        direct_logit_attribution(cache, " Mary", by="source", position=1)
-    _, sliced = model.run_with_cache(TEXT, pos_slice=-1)
-    with pytest.raises(AnalysisError, match="pos_slice"):
-        direct_logit_attribution(sliced, " Mary")
-
-
-def test_tokens_of_a_kv_cache_have_no_values_to_split(model: ns.HookedGPTNeo) -> None:
-    past = ns.KVCache()
-    tokens = model.tokenize(TEXT)
-    model(tokens.ids[:, :-1], past=past)
-    _, cache = model.run_with_cache(tokens.ids[:, -1:], past=past)
-    found = direct_logit_attribution(cache, " Mary", " John")
-    expected = direct_logit_attribution(model.run_with_cache(TEXT)[1], " Mary", " John")
-    np.testing.assert_allclose(found.values, expected.values, atol=1e-4)
-    with pytest.raises(AnalysisError, match="KV cache"):
-        direct_logit_attribution(cache, " Mary", by="source")
-
-
-def test_a_missing_space_is_told() -> None:
-    one = random_model(d_vocab=30)
-    one.tokenizer = Spaced()  # type: ignore[assignment]
-    _, cache = one.run_with_cache(" Mary and")
-    with pytest.warns(MissingSpaceWarning, match="' Mary' is another token") as found:
-        direct_logit_attribution(cache, "Mary")
-    assert found[0].filename == __file__
-    _, spaced = one.run_with_cache(" Mary and ")
-    direct_logit_attribution(spaced, "Mary")
-
-
-@pytest.mark.gpu
-def test_a_cache_may_be_elsewhere_than_its_model(model: ns.HookedGPTNeo) -> None:
-    expected = direct_logit_attribution(model.run_with_cache(TEXT)[1], " Mary", by="source")
-    there = ns.load("organism", device="cuda")
-    for device in ("cpu", "cuda"):
-        _, cache = there.run_with_cache(TEXT, device=device)
-        found = direct_logit_attribution(cache, " Mary", by="source")
-        np.testing.assert_allclose(found.values, expected.values, rtol=0, atol=1e-3)
-    found = analysis.input_attribution(there, TEXT, " Mary", " John", steps=20)
-    assert abs(found.logit[0] - 7.524) < 1e-2
-    view = analysis.weight_view(there)
-    assert view.W_E.is_cuda
-    assert view.check(there, TEXT) < 1e-3
-    assert analysis.composition(there).k.shape == (4, 4, 4, 4)
-
-
-# ---- what is printed ---------------------------------------------------------------------------
-
-
-def test_print_fits_eighty_columns_and_counts_what_adds_nothing() -> None:
-    facts = ns.load("facts")
-    _, cache = facts.run_with_cache("<|endoftext|> hugo plays")
-    found = direct_logit_attribution(cache, "flute")
-    assert found.n_zero == (np.abs(found.mean) < 1e-9).sum() == 20
-    lines = str(found).splitlines()
-    assert max(map(len, lines)) <= 80
-    assert lines[-1] == "20 others are 0"
-    assert len(lines) == 2 + len(found.summary()) + 1 + (len(found.heading()) > 80)
-    nothing = str(direct_logit_attribution(cache, "flute", position=0))
-    assert nothing.splitlines()[-1] == "all 21 components are 0"
-
-
-def test_the_heading_of_a_batch_says_which_positions(model: ns.HookedGPTNeo) -> None:
-    _, cache = model.run_with_cache([TEXT, "The keys to the cabinet"])
-    for position, said in (
-        (-1, "at the last token of 2 texts, mean"),
-        (2, "at position 2 of 2 texts, mean"),
-        ([1, 3], "at positions 1 to 3 of 2 texts, mean"),
-    ):
-        found = direct_logit_attribution(cache, " Mary", position=position)
-        assert said in found.heading()
-
-
-def test_what_is_no_cache_is_refused(model: ns.HookedGPTNeo) -> None:
-    given: Any = model
-    with pytest.raises(AnalysisError, match=r"takes a cache, .*; found HookedGPTNeo"):
-        direct_logit_attribution(given, " Mary")

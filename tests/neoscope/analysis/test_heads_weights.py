@@ -196,9 +196,9 @@ def test_padding_moves_nothing(side: str) -> None:
     ids[0], mask[0] = torch.tensor(TEXT), True
     ids[1, place], mask[1, place] = torch.tensor(TEXT[:cut]), True
     _, cache = model.run_with_cache(ids, mask, sites=["pattern", "v", "attn_out"])
-    found = norm_weighted_attention(cache, 1, head=2)
+    found = norm_weighted_attention(cache, 1, heads=2)
     _, alone = model.run_with_cache([TEXT[:cut]], sites=["pattern", "v"])
-    single = norm_weighted_attention(alone, 1, head=2).values[0]
+    single = norm_weighted_attention(alone, 1, heads=2).values[0]
     np.testing.assert_allclose(found.values[1][:, place, place], single, atol=1e-5)
     outside = found.values[1].copy()
     outside[:, place, place] = 0
@@ -210,7 +210,7 @@ def test_padding_moves_nothing(side: str) -> None:
 def test_a_result_says_what_it_is_and_comes_back(tmp_path: Path) -> None:
     model = ns.load("organism")
     _, cache = model.run_with_cache("The keys near the cabinet", sites=["pattern", "v"])
-    found = norm_weighted_attention(cache, -2, head=[0, 1])
+    found = norm_weighted_attention(cache, -2, heads=[0, 1])
     assert (found.layer, found.heads) == (2, (0, 1))
     table = found.to_dataframe()
     assert len(table) == 2 * 15
@@ -220,7 +220,7 @@ def test_a_result_says_what_it_is_and_comes_back(tmp_path: Path) -> None:
     assert back.to_dataframe().equals(table)
     assert max(map(len, str(found).splitlines())) <= 80
     assert "(1 text)" in str(found)
-    bare = norm_weighted_attention(cache.remove_batch_dim(), 2, head=[0, 1])
+    bare = norm_weighted_attention(cache.remove_batch_dim(), 2, heads=[0, 1])
     assert np.array_equal(bare.values, found.values)
 
 
@@ -228,11 +228,11 @@ def test_bad_requests_are_refused() -> None:
     model = random_model()
     _, cache = model.run_with_cache([TEXT], sites=["pattern", "v"])
     with pytest.raises(SiteError, match="head 4 does not exist"):
-        norm_weighted_attention(cache, 0, head=4)
+        norm_weighted_attention(cache, 0, heads=4)
     with pytest.raises(AnalysisError, match="asks for no head"):
-        norm_weighted_attention(cache, 0, head=[])
+        norm_weighted_attention(cache, 0, heads=[])
     with pytest.raises(AnalysisError, match="names a head twice"):
-        norm_weighted_attention(cache, 0, head=[0, 0])
+        norm_weighted_attention(cache, 0, heads=[0, 0])
     with pytest.raises(AnalysisError, match=r"norm_weighted_attention takes a cache.*HookedGPTNeo"):
         norm_weighted_attention(model, 0)
     with pytest.raises(SiteError, match="layer 2 does not exist"):

@@ -23,11 +23,6 @@ TEXT = "When Mary and John went to the store, John gave a drink to"
 METHODS = ("integrated_gradients", "gradient_x_input", "saliency", "occlusion")
 
 
-@pytest.fixture(scope="module")
-def model() -> ns.HookedGPTNeo:
-    return ns.load("organism")
-
-
 def linear_model() -> ns.HookedGPTNeo:
     """Nothing but attention by position: the logit is linear in the token embeddings.
 
@@ -138,14 +133,13 @@ def test_batch_mates_and_padding_change_nothing(method: str) -> None:
     one = random_model()
     shifted = IDS.clone()
     shifted[0, 2:] = IDS[0, :5]
-    alone = input_attribution(one, IDS[:1, :5], 2, 5, method=method)
+    options: dict[str, Any] = {"method": method, "steps": 8}
+    alone = input_attribution(one, IDS[:1, :5], 2, 5, **options)
     for ids, mask in ((IDS, RIGHT), (shifted, LEFT)):
-        found = input_attribution(one, ns.Tokens(ids, mask.bool()), 2, 5, method=method)
+        found = input_attribution(one, ns.Tokens(ids, mask.bool()), 2, 5, **options)
         np.testing.assert_allclose(found.values[0, :5], alone.values[0], rtol=0, atol=1e-5)
         assert np.isnan(found.values[0, 5:]).all()
-        few = input_attribution(
-            one, ns.Tokens(ids, mask.bool()), 2, 5, method=method, batch_tokens=1
-        )
+        few = input_attribution(one, ns.Tokens(ids, mask.bool()), 2, 5, **options, batch_tokens=1)
         np.testing.assert_allclose(few.values, found.values, rtol=0, atol=1e-5)
 
 
@@ -295,7 +289,7 @@ def test_interruption_returns_the_texts_that_are_done(model: ns.HookedGPTNeo) ->
     assert whole.complete
     assert "interrupted" in found.heading()
     assert found.answers == (" Mary", " Mary")
-    expected = whole.to_dataframe().query("row < 2").attribution
+    expected = whole.to_dataframe().query("text < 2").attribution
     np.testing.assert_allclose(found.to_dataframe().attribution, expected, atol=1e-5)
 
     def at_once(done: int, total: int) -> None:

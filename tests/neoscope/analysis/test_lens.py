@@ -12,7 +12,7 @@ import torch
 import neoscope as ns
 from neoscope import analysis
 from neoscope.analysis import metrics, readout
-from neoscope.analysis.lens_result import LensResult
+from neoscope.analysis.lens.result import LensResult
 from neoscope.cache import ActivationCache
 from neoscope.edits import ablate
 from neoscope.errors import AnalysisError
@@ -21,11 +21,6 @@ from neoscope.organism.compiled import ZERO_TAIL_TRUTH, lens_prompts, zero_tail
 from tests.neoscope.analysis.lens_runs import TEXTS, cached, logits_of
 
 STREAM = ["resid_pre", "resid_post"]
-
-
-@pytest.fixture(scope="module")
-def model() -> HookedGPTNeo:
-    return ns.load("organism")
 
 
 @pytest.fixture(scope="module")

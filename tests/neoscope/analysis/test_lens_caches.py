@@ -22,11 +22,6 @@ STREAM = ["resid_pre", "resid_post"]
 
 
 @pytest.fixture(scope="module")
-def model() -> HookedGPTNeo:
-    return ns.load("organism")
-
-
-@pytest.fixture(scope="module")
 def cache(model: HookedGPTNeo) -> ActivationCache:
     return cached(model, TEXTS[0])
 

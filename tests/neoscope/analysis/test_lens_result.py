@@ -9,19 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-import neoscope as ns
 from neoscope import analysis
-from neoscope.analysis.lens_result import LensResult
-from neoscope.analysis.lens_words import cell, grid
+from neoscope.analysis.lens.result import LensResult
+from neoscope.analysis.lens.words import cell, grid
 from neoscope.cache import ActivationCache
 from neoscope.errors import AnalysisError, CacheError, SiteError
 from neoscope.model import HookedGPTNeo
 from tests.neoscope.analysis.lens_runs import TEXTS, assert_same, cached
-
-
-@pytest.fixture(scope="module")
-def model() -> HookedGPTNeo:
-    return ns.load("organism")
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +81,8 @@ def test_it_is_kept(cache: ActivationCache, tmp_path: Path, suffix: str) -> None
     ("options", "said"),
     [
         ({"site": "resid_pots"}, "did you mean 'resid_post'"),
-        ({"k": 0}, "k=0; expected 1 to"),
-        ({"k": 10_000}, "k=10000; expected 1 to"),
+        ({"k": 0}, "k=0; expected a whole number from 1 to"),
+        ({"k": 10_000}, "k=10000; expected a whole number from 1 to"),
         ({"targets": " Mary and John"}, "Mary and John"),
         ({"targets": [99_999]}, "99999"),
         ({"site": "heads", "mean_corrected": True}, "mean_corrected=True is for the stream"),

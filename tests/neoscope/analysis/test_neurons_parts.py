@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from neoscope.analysis.neuron_extremes import Extremes
-from neoscope.analysis.neuron_spread import MOST_BINS, Spread
+from neoscope.analysis.neuron.extremes import Extremes
+from neoscope.analysis.neuron.spread import MOST_BINS, Spread
 
 # Few values, so that ties are everywhere; negative zero is the same as zero.
 TIED = hnp.arrays(
@@ -51,7 +51,7 @@ def shuffled(n: int, size: int, seed: int) -> list[list[int]]:
     return [order[start : start + size] for start in range(0, n, size)]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     values=TIED | FLOATS,
     k=st.integers(1, 12),
@@ -82,7 +82,7 @@ def test_taking_in_more_leaves_the_state_before_as_it_was() -> None:
     assert spread.n == 0 and int(once.counts.sum()) == 3
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(values=TIED | FLOATS, size=st.integers(1, 20), seed=st.integers(0, 9))
 def test_histogram_is_exact_however_the_values_come(values: Any, size: int, seed: int) -> None:
     n, units = values.shape

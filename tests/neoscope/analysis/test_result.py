@@ -38,11 +38,6 @@ class Numbers(Result):
         return pd.DataFrame({f"a_long_name_{i}": self.values * i for i in range(12)})
 
 
-@pytest.fixture(scope="module")
-def model() -> HookedGPTNeo:
-    return ns.load("organism")
-
-
 def cache_of(model: HookedGPTNeo) -> ActivationCache:
     found: ActivationCache = model.run_with_cache(TEXT)[1]
     return found

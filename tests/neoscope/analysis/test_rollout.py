@@ -2,67 +2,28 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 import neoscope as ns
 from neoscope.analysis import AttentionFlow, Rollout, attention_flow, load, rollout
-from neoscope.analysis.rolling_flow import flows
 from neoscope.cache import ActivationCache
 from neoscope.errors import AnalysisError, SiteError
 from neoscope.model import HookedGPTNeo
-from neoscope.tokens import Tokens
-
-TEXT = [3, 1, 4, 1, 5, 9, 2, 6]
-QUIET: dict[str, Any] = {"progress": False}
-
-
-def config(**changes: Any) -> ns.NeoConfig:
-    shape = {"n_layers": 3, "d_model": 16, "n_heads": 4, "n_ctx": 32, "d_vocab": 40}
-    shape |= {"window_size": 3, "bos_token_id": None, "eos_token_id": None, "init_range": 0.4}
-    return ns.NeoConfig(**(shape | changes))
-
-
-def random_model(**changes: Any) -> HookedGPTNeo:
-    return HookedGPTNeo.from_config(config(**changes), seed=2)
-
-
-def cache_of(pattern: Callable[[int, int], Any], n: int, n_layers: int) -> ActivationCache:
-    """A cache whose heads attend as they are told: from (layer, head) to [query, key]."""
-    shape = config(n_layers=n_layers, n_heads=2, attention_layers=("global",) * n_layers)
-    tensors = {
-        f"blocks.{layer}.attn.hook_pattern": torch.stack(
-            [torch.as_tensor(pattern(layer, head)).float() for head in range(2)]
-        )[None]
-        for layer in range(n_layers)
-    }
-    ids = torch.arange(n)[None]
-    tokens = Tokens(ids=ids, mask=torch.ones_like(ids, dtype=torch.bool))
-    return ActivationCache(tensors, shape, tokens=tokens)
-
-
-def previous(n: int) -> np.ndarray:
-    matrix = np.eye(n, k=-1)
-    matrix[0, 0] = 1
-    return matrix
-
-
-def some(n: int, seed: int) -> np.ndarray:
-    weights = np.tril(np.random.default_rng(seed).random((n, n)))
-    matrix: np.ndarray = weights / weights.sum(-1, keepdims=True)
-    return matrix
-
-
-# ---- rollout -----------------------------------------------------------------------------------
+from tests.neoscope.analysis.rollout_runs import (
+    QUIET,
+    TEXT,
+    cache_of,
+    config,
+    previous,
+    random_model,
+    some,
+)
 
 
 @pytest.mark.parametrize("n_layers", [1, 2, 5, 10])
@@ -171,7 +132,7 @@ def test_padding_takes_no_part(side: str) -> None:
     ids[1, place], mask[1, place] = torch.tensor(TEXT[:cut]), True
     _, cache = model.run_with_cache(ids, mask, sites=["pattern", "v"])
     _, alone = model.run_with_cache([TEXT[:cut]], sites=["pattern", "v"])
-    for options in ({}, {"norm_weighted": True}):
+    for options in ({}, {"weighted": "norm"}):
         found, single = rollout(cache, **options), rollout(alone, **options)
         inner = found.values[:, 1, place, place]
         np.testing.assert_allclose(inner, single.values[:, 0], atol=1e-6)
@@ -194,8 +155,8 @@ def test_norms_weigh_heads_by_what_they_write() -> None:
         for block in model.blocks:
             block.attn.W_V[1:] = 0  # all heads but the first write nothing
     _, cache = model.run_with_cache([TEXT], sites=["pattern", "v"])
-    found = rollout(cache, norm_weighted=True)
-    norms = ns.analysis.norm_weighted_attention(cache, 0, head=0).values[0, 0].astype(float)
+    found = rollout(cache, weighted="norm")
+    norms = ns.analysis.norm_weighted_attention(cache, 0, heads=0).values[0, 0].astype(float)
     share = norms / norms.sum(-1, keepdims=True)
     np.testing.assert_allclose(found.values[0, 0], (share + np.eye(8)) / 2, atol=1e-6)
     assert found.weighted == "norm"
@@ -207,109 +168,17 @@ def test_caches_of_every_kind_give_the_same(tmp_path: Path) -> None:
     _, cache = model.run_with_cache([TEXT], sites=["pattern", "v"])
     cache.save(tmp_path / "run.safetensors")
     loaded = ActivationCache.load(tmp_path / "run.safetensors")
-    first = rollout(cache, norm_weighted=True)
+    first = rollout(cache, weighted="norm")
     for other in (
-        rollout(cache.remove_batch_dim(), norm_weighted=True),
-        rollout(loaded, norm_weighted=True, model=model),
+        rollout(cache.remove_batch_dim(), weighted="norm"),
+        rollout(loaded, weighted="norm", model=model),
     ):
         assert np.array_equal(other.values, first.values)
     half = rollout(cache.to(dtype=torch.bfloat16))
     np.testing.assert_allclose(half.values, rollout(cache).values, atol=0.02)
     np.testing.assert_allclose(half.values.sum(-1), 1)
     with pytest.raises(AnalysisError, match="rollout needs the model's weights"):
-        rollout(loaded, norm_weighted=True)
-
-
-# ---- flow --------------------------------------------------------------------------------------
-
-
-def least_cut(steps: np.ndarray, query: int, key: int) -> float:
-    """The maximum flow by its dual: the least capacity of all sets that part source from sink."""
-    n_layers, n, _ = steps.shape
-    source, sink = (n_layers, query), (0, key)
-    nodes = [(layer, i) for layer in range(n_layers + 1) for i in range(n)]
-    inner = [node for node in nodes if node not in (source, sink)]
-    least = math.inf
-    for size in range(len(inner) + 1):
-        for chosen in itertools.combinations(inner, size):
-            side = {source, *chosen}
-            cut = sum(
-                steps[layer, i, j]
-                for layer in range(n_layers)
-                for i in range(n)
-                for j in range(n)
-                if (layer + 1, i) in side and (layer, j) not in side
-            )
-            least = min(least, cut)
-    return least
-
-
-@given(st.integers(0, 1000), st.sampled_from([(1, 3), (2, 3), (3, 2)]))
-def test_flow_is_the_least_cut(seed: int, shape: Sequence[int]) -> None:
-    n_layers, n = shape
-    steps = np.stack([some(n, seed + layer) for layer in range(n_layers)])
-    found = flows(steps, n - 1, np.ones(n, dtype=bool))
-    for key in range(n):
-        assert found[key] == pytest.approx(least_cut(steps, n - 1, key), abs=1e-8)
-
-
-def test_flow_lies_between_rollout_and_capacity() -> None:
-    model = random_model()
-    _, cache = model.run_with_cache([TEXT], sites="pattern")
-    rolled = rollout(cache)
-    found = attention_flow(cache, **QUIET)
-    assert (found.values >= rolled.values[-1] - found.error).all()
-    assert (found.values <= 1 + 1e-12).all()
-    # Nor can more reach a token than its first layer's edges carry.
-    into = rollout(cache).values[0, 0].sum(0)
-    assert (found.values[0] <= into + 1e-9).all()
-    assert np.array_equal(found.reachable, rolled.reachable[-1])
-    assert (found.values[~found.reachable] == 0).all()
-    assert 0 < found.error < 1e-6
-
-
-def test_flow_beyond_the_bandwidth_is_0_and_marked() -> None:
-    model = random_model(window_size=2, attention_layers=("local",) * 3)
-    _, cache = model.run_with_cache([TEXT], sites="pattern")
-    found = attention_flow(cache, positions=[-1, 2], **QUIET)
-    assert found.bandwidth == 3
-    assert found.queries.tolist() == [[7, 2]]
-    assert found.reachable[0, 0].tolist() == [False] * 4 + [True] * 4
-    assert (found.values[0, 0, :4] == 0).all()
-    assert (found.values[0, 0, 4:] > 0).all()
-
-
-def test_flow_through_one_layer_is_its_capacities() -> None:
-    found = attention_flow(cache_of(lambda *_: some(5, 3), 5, 1), **QUIET)
-    np.testing.assert_allclose(found.values[0], (some(5, 3) + np.eye(5)) / 2, atol=1e-7)
-
-
-def test_flow_tells_its_progress() -> None:
-    told: list[tuple[int, int]] = []
-    cache = cache_of(lambda *_: some(5, 3), 5, 2)
-    attention_flow(cache, progress=lambda done, total: told.append((done, total)))
-    assert told == [(i, 5) for i in range(1, 6)]
-
-
-def test_an_interrupted_flow_keeps_what_was_done() -> None:
-    def stop(done: int, total: int) -> None:
-        if done == 3:
-            raise KeyboardInterrupt
-
-    cache = cache_of(lambda *_: some(5, 3), 5, 2)
-    with pytest.warns(UserWarning, match="interrupted: 3 of 5 queries are done"):
-        found = attention_flow(cache, progress=stop)
-    assert not found.complete
-    assert "interrupted" in found.heading()
-    whole = attention_flow(cache, **QUIET)
-    assert whole.complete
-    assert np.array_equal(found.values[:, :3], whole.values[:, :3])
-    assert np.isnan(found.values[:, 3:]).all()
-    with pytest.raises(AnalysisError, match="progress='x'; expected True, False"):
-        attention_flow(cache, progress="x")
-
-
-# ---- results and bad input ---------------------------------------------------------------------
+        rollout(loaded, weighted="norm")
 
 
 @pytest.mark.parametrize("suffix", [".json", ".safetensors"])
@@ -342,7 +211,8 @@ def test_bad_requests_are_refused(function: Any) -> None:
         ({"heads": [(0, 4)]}, "head 4 of layer 0 does not exist"),
         ({"heads": [3]}, "3 is no pair"),
         ({"add_residual": 1.5}, "add_residual=1.5"),
-        ({"norm_weighted": True}, "needs the values of layer 0"),
+        ({"weighted": "norms"}, "did you mean 'norm'"),
+        ({"weighted": "norm"}, "needs the values of layer 0"),
         ({"model": HookedGPTNeo.from_config(config(), seed=3)}, "made by another model"),
         ({"model": "organism"}, "takes a model, .* found str"),
     ):

@@ -12,7 +12,7 @@ import torch
 
 import neoscope as ns
 from neoscope import analysis
-from neoscope.analysis import embedding_figures, embedding_space
+from neoscope.analysis.weights import embedding_figures, embedding_space
 from neoscope.errors import AnalysisError
 from neoscope.model import HookedGPTNeo
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import neoscope as ns
 from neoscope import analysis
-from neoscope.analysis import similar_rank, similar_source
+from neoscope.analysis.similar import source as similar_source
 from neoscope.cache import ActivationCache
 from neoscope.errors import AnalysisError
 from neoscope.export import FeatureSpec, extract, to_store
@@ -164,7 +164,7 @@ def test_a_streamed_store_gives_what_memory_gives(tmp_path: Path, monkeypatch: A
     expected = [f(features) for f in (analysis.anisotropy, analysis.outlier_dimensions,
                                       analysis.effective_rank)]  # fmt: skip
     monkeypatch.setattr(similar_source, "BLOCK_ROWS", 4)
-    monkeypatch.setattr(similar_rank, "_MOST_BYTES", 1)
+    monkeypatch.setattr(similar_source, "MOST_BYTES", 1)
     streamed = [f(store) for f in (analysis.anisotropy, analysis.outlier_dimensions,
                                    analysis.effective_rank)]  # fmt: skip
     for one, other in zip(streamed, expected, strict=True):

@@ -14,8 +14,8 @@ import torch
 
 import neoscope as ns
 from neoscope import analysis
-from neoscope.analysis import loss_reading
-from neoscope.analysis.loss_result import TokenLosses
+from neoscope.analysis.losses import reading as loss_reading
+from neoscope.analysis.losses.result import TokenLosses
 from neoscope.edits import ablate
 from neoscope.errors import AnalysisError, TokenizationError
 from neoscope.export.derived import of_logits
@@ -23,11 +23,6 @@ from neoscope.model import HookedGPTNeo
 from neoscope.tokens import Side
 
 TEXTS = [s.text for s in ns.organism.sentences("filler", 30, seed=4)]
-
-
-@pytest.fixture(scope="module")
-def model() -> HookedGPTNeo:
-    return ns.load("organism")
 
 
 def losses(model: HookedGPTNeo, *args: object, **options: object) -> TokenLosses:
@@ -151,6 +146,8 @@ def test_interrupt_keeps_the_texts_that_are_done(
     run: Callable[..., TokenLosses] = analysis.token_losses
     with pytest.warns(UserWarning, match="interrupted: 10 of 30 texts are done"):
         found = run(model, TEXTS, progress=stop)
+    assert not found.complete
+    assert "interrupted" in found.heading()
     same(found, losses(model, TEXTS[:10]))
 
 

@@ -15,18 +15,13 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import neoscope as ns
-from neoscope.analysis.tuned_place import CARD, LENS, STATE
-from neoscope.analysis.tuned_weights import TunedLens
+from neoscope.analysis.tuned.place import CARD, LENS, STATE
+from neoscope.analysis.tuned.weights import TunedLens
 from neoscope.errors import AnalysisError
 from neoscope.model import HookedGPTNeo
 
 TEXTS = [s.text for s in ns.organism.sentences("filler", 400, seed=0)]
 SHORT: dict[str, Any] = {"steps": 6, "batch_tokens": 128, "progress": False, "held_out": 0}
-
-
-@pytest.fixture(scope="module")
-def model() -> HookedGPTNeo:
-    return ns.load("organism")
 
 
 @pytest.fixture(scope="module")

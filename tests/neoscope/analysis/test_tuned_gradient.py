@@ -8,16 +8,11 @@ import torch
 import torch.nn.functional as F
 
 import neoscope as ns
-from neoscope.analysis.tuned_data import Pieces, read_pieces, streams
-from neoscope.analysis.tuned_gradient import Objective
+from neoscope.analysis.tuned.data import Pieces, read_pieces, streams
+from neoscope.analysis.tuned.gradient import Objective
 from neoscope.model import HookedGPTNeo
 
 TEXTS = [s.text for s in ns.organism.sentences("filler", 400, seed=0)]
-
-
-@pytest.fixture(scope="module")
-def model() -> HookedGPTNeo:
-    return ns.load("organism")
 
 
 def by_autograd(

@@ -8,19 +8,14 @@ import torch
 
 import neoscope as ns
 from neoscope import analysis
-from neoscope.analysis.tuned_data import read_pieces, streams
-from neoscope.analysis.tuned_gradient import Objective
-from neoscope.analysis.tuned_weights import TunedLens
+from neoscope.analysis.tuned.data import read_pieces, streams
+from neoscope.analysis.tuned.gradient import Objective
+from neoscope.analysis.tuned.weights import TunedLens
 from neoscope.model import HookedGPTNeo
 from neoscope.organism.compiled import ROTATED_TRUTH, lens_prompts, rotated, translators
 
 TEXTS = [s.text for s in ns.organism.sentences("filler", 400, seed=0)]
 HELD = [s.text for s in ns.organism.sentences("filler", 60, seed=99)]
-
-
-@pytest.fixture(scope="module")
-def model() -> HookedGPTNeo:
-    return ns.load("organism")
 
 
 @pytest.fixture(scope="module")

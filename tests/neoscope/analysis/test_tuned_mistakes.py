@@ -10,9 +10,9 @@ import pytest
 
 import neoscope as ns
 from neoscope import analysis
-from neoscope.analysis import tuned_data
-from neoscope.analysis.tuned_data import read_pieces
-from neoscope.analysis.tuned_weights import TunedLens
+from neoscope.analysis.tuned import data as tuned_data
+from neoscope.analysis.tuned.data import read_pieces
+from neoscope.analysis.tuned.weights import TunedLens
 from neoscope.cache import ActivationCache
 from neoscope.edits import ablate
 from neoscope.errors import AnalysisError, TokenizationError
@@ -21,11 +21,6 @@ from neoscope.model import HookedGPTNeo
 TEXTS = [s.text for s in ns.organism.sentences("filler", 400, seed=0)]
 HELD = [s.text for s in ns.organism.sentences("filler", 60, seed=99)]
 SHORT: dict[str, Any] = {"steps": 6, "batch_tokens": 128, "progress": False, "held_out": 0}
-
-
-@pytest.fixture(scope="module")
-def model() -> HookedGPTNeo:
-    return ns.load("organism")
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +59,7 @@ def test_empty_corpus(model: HookedGPTNeo, texts: Any, said: str) -> None:
     [
         ({"optimizer": "adamw"}, "did you mean 'adam'"),
         ({"precision": "bfloat32"}, "precision='bfloat32' is none of"),
-        ({"steps": 0}, "steps=0 is no whole number of at least 1"),
+        ({"steps": 0}, "steps=0; expected a whole number of at least 1"),
         ({"epochs": 0}, "epochs=0"),
         ({"batch_tokens": 0}, "batch_tokens=0"),
         ({"lr": -1.0}, "lr=-1.0; expected a number above 0"),

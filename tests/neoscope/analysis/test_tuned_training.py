@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,13 @@ import pytest
 import torch
 
 import neoscope as ns
-from neoscope.analysis.tuned_place import CARD, LENS, STATE
-from neoscope.analysis.tuned_weights import TunedLens
+from neoscope.analysis.tuned.place import CARD, LENS, STATE
+from neoscope.analysis.tuned.weights import TunedLens
 from neoscope.errors import AnalysisError
 from neoscope.model import HookedGPTNeo
 
-TEXTS = [s.text for s in ns.organism.sentences("filler", 400, seed=0)]
+TEXTS = [s.text for s in ns.organism.sentences("filler", 100, seed=0)]
 SHORT: dict[str, Any] = {"steps": 6, "batch_tokens": 128, "progress": False, "held_out": 0}
-
-
-@pytest.fixture(scope="module")
-def model() -> HookedGPTNeo:
-    return ns.load("organism")
 
 
 def flip(path: Path, at: int) -> None:
@@ -40,52 +36,82 @@ def equal(found: TunedLens, expected: TunedLens) -> bool:
     return same and torch.equal(found.bias, expected.bias)
 
 
+CASES = (("sgd", 4, 1), ("sgd", 5, 3), ("adam", 4, 2), ("sgd", 1, 4))
+LONGER: dict[str, Any] = {"steps": 7, "batch_tokens": 96}
+# One process loads everything; a copy of it is killed for each case.
 _KILLED = """
 import os, signal, sys
 import neoscope as ns
-from neoscope.analysis.tuned_weights import TunedLens
+from neoscope.analysis.tuned.weights import TunedLens
 import torch
 torch.set_num_threads(1)
-folder, at, options = sys.argv[1], int(sys.argv[2]), eval(sys.argv[3])
+folder, cases, options = sys.argv[1], *map(eval, sys.argv[2:])
 texts = [s.text for s in ns.organism.sentences("filler", 60, seed=0)]
-def tell(done, total):
-    if done == at:
-        os.kill(os.getpid(), signal.SIGKILL)
-TunedLens.train(ns.load("organism"), texts, folder=folder, progress=tell, **options)
+model = ns.load("organism")
+for number, (optimizer, at, save_every) in enumerate(cases):
+    def tell(done, total):
+        if done == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+    child = os.fork()
+    if not child:
+        TunedLens.train(
+            model, texts, folder=f"{folder}/{number}", progress=tell, optimizer=optimizer,
+            save_every=save_every, **options,
+        )
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
-@pytest.mark.parametrize(
-    ("optimizer", "at", "save_every"), [("sgd", 4, 1), ("sgd", 5, 3), ("adam", 4, 2), ("sgd", 1, 4)]
-)
-def test_killed_and_resumed_is_bit_equal(
-    model: HookedGPTNeo, tmp_path: Path, optimizer: str, at: int, save_every: int
-) -> None:
-    options: dict[str, Any] = {
-        "steps": 7,
-        "batch_tokens": 96,
-        "optimizer": optimizer,
-        "save_every": save_every,
-    }
-    command = [sys.executable, "-c", _KILLED, str(tmp_path / "lens"), str(at), repr(options)]
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folders that killed trainings have left, by the number of the case."""
+    folder = tmp_path_factory.mktemp("killed")
+    command = [sys.executable, "-c", _KILLED, str(folder), repr(CASES), repr(LONGER)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    assert (tmp_path / "lens" / STATE).exists() == (at >= save_every)
-    texts, threads = TEXTS[:60], torch.get_num_threads()
-    torch.set_num_threads(1)  # as in the child, so that sums have one order
-    try:
-        steps: list[int] = []
-        resumed = TunedLens.train(
-            model, texts, folder=tmp_path / "lens", progress=lambda n, _: steps.append(n),
-            **options,
-        )  # fmt: skip
-        whole = TunedLens.train(model, texts, progress=False, **options)
-    finally:
-        torch.set_num_threads(threads)
+    assert done.stdout.split() == [str(-signal.SIGKILL)] * len(CASES), done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """As in the process that was killed, so that sums have one order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def never_killed(model: HookedGPTNeo, one_thread: None) -> dict[str, TunedLens]:
+    """What a training gives that was never killed, by its optimiser."""
+    return {
+        name: TunedLens.train(model, TEXTS[:60], progress=False, optimizer=name, **LONGER)
+        for name in ("sgd", "adam")
+    }
+
+
+def test_killed_and_resumed_is_bit_equal(
+    model: HookedGPTNeo, killed: Path, never_killed: dict[str, TunedLens]
+) -> None:
+    """One test of all cases, so that one process makes what is common to them."""
+    for number, case in enumerate(CASES):
+        check_resumed(model, killed / str(number), never_killed[case[0]], *case)
+
+
+def check_resumed(
+    model: HookedGPTNeo, folder: Path, whole: TunedLens, optimizer: str, at: int, save_every: int
+) -> None:
+    assert (folder / STATE).exists() == (at >= save_every)
+    steps: list[int] = []
+    resumed = TunedLens.train(
+        model, TEXTS[:60], folder=folder, progress=lambda n, _: steps.append(n),
+        optimizer=optimizer, save_every=save_every, **LONGER,
+    )  # fmt: skip
     assert steps[0] == at // save_every * save_every
     assert equal(resumed, whole)
     assert resumed.card == whole.card
-    assert not (tmp_path / "lens" / STATE).exists()
+    assert not (folder / STATE).exists()
 
 
 def test_done_is_not_done_again(model: HookedGPTNeo, tmp_path: Path) -> None:

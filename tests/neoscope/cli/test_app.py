@@ -180,6 +180,60 @@ main()
     assert list(tmp_path.iterdir()) == []
 
 
+PAUSED = """
+import signal, sys, types
+from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)
+folder, during = sys.argv[1:]
+Path(folder, "plotly.py").write_text(
+    "import time\\nprint('importing', flush=True)\\n"
+    "try:\\n    time.sleep(60)\\nexcept BaseException:\\n    pass\\nraise AttributeError('lost')"
+)
+from neoscope.cli import info, main
+def slow(*args):
+    if during == "plotly":
+        import plotly
+    print("working", flush=True)
+    import time
+    time.sleep(60)
+info._facts = slow
+sys.argv[1:] = ["info"]
+main()
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are POSIX's")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("during", ["plotly", "work"])
+def test_both_signals_end_a_command_in_one_line(
+    number: signal.Signals, during: str, tmp_path: Path
+) -> None:
+    """While libraries load, too: there the exception would be lost."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", PAUSED, str(tmp_path), during],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() in ("importing\n", "working\n")
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 128 + number
+    assert err.startswith("interrupted") and err.count("\n") == 1
+
+
+def test_what_is_not_there_is_wrong_use() -> None:
+    for args in (["cache", "--layers", "9"], ["cache", "--file", "no.txt"], ["info", "--no"]):
+        result = RUNNER.invoke(app, args)
+        assert result.exit_code == 2, result.output
+    assert RUNNER.invoke(app, ["info", "./no-such-folder"]).exit_code == 1
+
+
+def test_arguments_are_named_as_options() -> None:
+    result = RUNNER.invoke(app, ["cache", "--device", "cuda:77"])
+    assert result.stderr.startswith("error: --device 'cuda:77': torch ")
+
+
 @pytest.mark.skipif(os.name == "nt", reason="pipes are POSIX's")
 @pytest.mark.parametrize("args", [["info"], ["info", "--json"], ["--help"]], ids=" ".join)
 def test_closed_pipe_is_met_in_silence(args: list[str]) -> None:
@@ -190,6 +244,31 @@ def test_closed_pipe_is_met_in_silence(args: list[str]) -> None:
     )
     os.close(write)
     assert done.stderr == ""
+    assert done.returncode == 141
+
+
+def test_package_that_breaks_when_imported_is_no_bug_of_neoscope(tmp_path: Path) -> None:
+    (tmp_path / "pandas.py").write_text("raise ImportError('odd')")
+    done = script("info", env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: the package 'pandas' cannot be imported "
+        f"(ImportError: odd; {tmp_path / 'pandas.py'}); neoscope doctor says more\n"
+    )
+
+
+def test_command_line_without_typer_says_where_to_look(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("raise ImportError('odd')")
+    done = script("info", env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: the package 'typer' cannot be imported (")
+    assert done.stderr.endswith("; python -m neoscope.doctor says more\n")
+    assert done.stderr.count("\n") == 1
+
+
+def test_no_color_outdoes_force_color() -> None:
+    done = script("--help", env={**os.environ, "FORCE_COLOR": "1", "NO_COLOR": "1"})
+    assert "\x1b" not in done.stdout
 
 
 def test_terminal_that_knows_few_letters_gets_question_marks(tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ def test_wrong_usage_is_told(args: list[str], said: str) -> None:
 )
 def test_errors_are_one_line(args: list[str], said: str) -> None:
     result = attribute(*args)
-    assert result.exit_code == 1
+    assert result.exit_code == (1 if re.search("same token|-bos|--truncate", said) else 2)
     assert said in result.stderr
     assert len(result.stderr.splitlines()) == 1
 

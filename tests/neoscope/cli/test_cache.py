@@ -15,8 +15,8 @@ from typer.testing import CliRunner, Result
 
 from neoscope.cache import ActivationCache
 from neoscope.cli import app
-from neoscope.cli import cache as command
-from neoscope.cli.cache_look import _show
+from neoscope.cli.cache import command
+from neoscope.cli.cache.look import _show
 from neoscope.cli.options import split_ints
 from neoscope.model import HookedGPTNeo
 from neoscope.organism.language.tasks import fact
@@ -190,7 +190,9 @@ def test_bad_file_is_refused(
     file = tmp_path / "texts.txt"
     if content is not None:
         file.write_bytes(content)
-    refused(cache(out, str(folder), "--file", str(file)), message)
+    # A file that is not there is named wrongly; one that cannot be used is no fault of the command.
+    code = 2 if content is None else 1
+    refused(cache(out, str(folder), "--file", str(file)), message, code)
     assert not out.exists()
 
 
@@ -301,14 +303,14 @@ def test_other_numbers_are_wrong_usage(value: str, out: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message", "code"),
     [
-        (["--sites", "patern"], "no site is called 'patern'; did you mean 'pattern'", 1),
+        (["--sites", "patern"], "no site is called 'patern'; did you mean 'pattern'", 2),
         (["--sites", ","], "--sites names nothing", 2),
-        (["--layers", "4"], "layer 4 does not exist; the model has layers 0 to 3", 1),
-        (["--positions", "99"], "99 is out of range in row 0, which has 14 tokens", 1),
+        (["--layers", "4"], "layer 4 does not exist; the model has layers 0 to 3", 2),
+        (["--positions", "99"], "99 is out of range in row 0, which has 14 tokens", 2),
         (["--positions", "0-"], "'0-' is no whole number or range", 2),
         (["--dtype", "int8"], "'int8' is not one of 'float32'", 2),
         (["--device", "abacus"], "'abacus' is no device", 2),
-        (["--device", "meta"], "device='meta': torch cannot use it here", 1),
+        (["--device", "meta"], "--device 'meta': torch cannot use it here", 2),
         (["--revision", "main"], "has no revision 'main'", 1),
     ],
 )
@@ -319,7 +321,7 @@ def test_bad_option_is_refused(options: list[str], message: str, code: int, out:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_cuda_without_a_device_is_refused(out: Path) -> None:
-    refused(cache(out, "--device", "cuda"), "torch finds no CUDA device; use cpu")
+    refused(cache(out, "--device", "cuda"), "torch finds no CUDA device; use cpu", 2)
 
 
 def test_unknown_model_is_refused(out: Path) -> None:

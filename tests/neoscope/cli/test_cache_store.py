@@ -11,7 +11,8 @@ import torch
 from typer.testing import Result
 
 import neoscope as ns
-from neoscope.cli import app, cache_store
+from neoscope.cli import app
+from neoscope.cli.cache import store as cache_store
 from neoscope.store import FeatureStore
 from tests.neoscope.cli.exporting import RUNNER, refused
 

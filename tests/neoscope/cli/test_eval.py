@@ -177,7 +177,7 @@ def test_wrong_usage_says_what_is_right(args: tuple[str, ...], said: str) -> Non
 )
 def test_what_is_not_there_is_one_line(pairs: Path, args: tuple[str, ...], said: str) -> None:
     result = run("--file", str(pairs), *args)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert said in result.stderr
     assert len(result.stderr.splitlines()) == 1
 

@@ -125,13 +125,13 @@ def test_no_bar_is_drawn_where_stderr_is_no_terminal(
 ) -> None:
     from neoscope import progress
 
-    monkeypatch.setattr(progress, "_QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "QUIET_SECONDS", 0.0)
     result = run("--file", str(choices))
     assert (result.exit_code, result.stderr) == (0, "")
 
 
 def test_a_terminal_is_told_how_far_it_is(choices: Path) -> None:
-    from neoscope.cli import evaluate_run
+    from neoscope.cli.evaluate import run as evaluate_run
 
     told: list[str] = []
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import neoscope as ns
-from neoscope.cli.export_options import FeatureDtype, OnError, Pool, Truncation, read_positions
+from neoscope.cli.export.options import FeatureDtype, OnError, Pool, Truncation, read_positions
 from neoscope.export import FeatureSpec, LocalEngine, to_store
 from neoscope.export.spec import POOLS, TRUNCATIONS
 from neoscope.export.table import ON_ERROR
@@ -110,7 +110,7 @@ def test_every_kind_of_row_is_counted(tmp_path: Path, out: Path) -> None:
     assert f"{out}: 2 rows, " in result.stdout
     assert "input: 4 rows, 131 tokens; this run took " in result.stdout
     assert "1 text cut on the right (73 tokens)\n" in result.stdout
-    assert "2 texts left out, for reasons that manifest.json lists\n" in result.stdout
+    assert "2 texts left out, for reasons that _manifest.json lists\n" in result.stdout
     result = export(source, tmp_path / "nulled", "--on-error", "null", "--json")
     done = json.loads(result.stdout)
     assert (done["rows"], done["nulled"], done["skipped"], done["truncated"]) == (4, 2, 0, 1)
@@ -164,3 +164,12 @@ def test_choices_are_those_of_the_library() -> None:
 )
 def test_positions_are_numbers_a_slice_or_a_column(value: str | None, positions: object) -> None:
     assert read_positions(value) == positions
+
+
+def test_a_log_is_told_how_far_it_is_in_whole_lines(
+    corpus: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("neoscope.progress.LINE_SECONDS", 0.0)
+    said = export(corpus, out).stderr
+    assert "\r" not in said
+    assert re.search(r"^90 of 90 rows in \d+ s, .* written", said.splitlines()[-1])

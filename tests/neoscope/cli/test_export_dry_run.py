@@ -75,7 +75,7 @@ def test_dry_run_says_what_the_folder_is_good_for(corpus: Path, out: Path) -> No
     out.mkdir()
     assert said() == f"{out}, which is empty"
     (out / "thesis.tex").touch()
-    assert said() == f"cannot be used: {out} is no feature store: it holds no manifest.json"
+    assert said() == f"cannot be used: {out} is no feature store: it holds no _manifest.json"
     (out / "thesis.tex").unlink()
     export(corpus, out, "--shard-rows", "40")
     before = shards(out)
@@ -90,7 +90,7 @@ def test_dry_run_meets_the_errors_of_the_run(corpus: Path, out: Path) -> None:
     refused(
         export(corpus, out, "--positions", "99", "--dry-run"), r"row 0 \(id 'r0'\): position 99"
     )
-    refused(export(corpus, out, "--layers", "4", "--dry-run"), "is --sites hidden")
+    refused(export(corpus, out, "--layers", "4", "--dry-run"), "is --sites hidden", 2)
 
 
 def test_estimate_of_what_cannot_be_counted_has_no_total() -> None:

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from neoscope.cli import app
-from neoscope.cli.export_run import _Watch, duration
-from neoscope.cli.export_show import readable
+from neoscope.cli.export.run import _Watch, duration
+from neoscope.cli.export.show import readable
 from neoscope.export import LocalEngine, Progress
 from tests.neoscope.cli.exporting import RUNNER, export, shards
 

@@ -112,7 +112,7 @@ def test_options_reach_the_library() -> None:
 )
 def test_mistakes_are_one_line(args: list[str], said: str) -> None:
     result = heads(*args)
-    assert result.exit_code == 1
+    assert result.exit_code == (2 if "--gap" in args else 1)
     assert said in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
 

@@ -14,8 +14,10 @@ from typer.testing import CliRunner, Result
 
 import neoscope as ns
 from neoscope import analysis
-from neoscope.analysis import neuron_contexts
-from neoscope.cli import app, neurons, neurons_show
+from neoscope.analysis.neuron import reading as neuron_reading
+from neoscope.cli import app
+from neoscope.cli.neurons import command as neurons
+from neoscope.cli.neurons import show as neurons_show
 from neoscope.organism.compiled import DIRECTION_TRUTH
 from tests.neoscope.cli.exporting import refused
 from tests.neoscope.test_start_up import COMMAND, HEAVY, imported_by
@@ -121,12 +123,12 @@ def test_a_corpus_is_read_from_its_file(tmp_path: Path) -> None:
 def test_interruption_keeps_and_shows_what_was_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Pressed(neuron_contexts.Progress):
+    class Pressed(neuron_reading.Progress):
         def update(self, n: int = 1) -> None:
             super().update(n)
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(neuron_contexts, "Progress", Pressed)
+    monkeypatch.setattr(neuron_reading, "Progress", Pressed)
     out = tmp_path / "found.json"
     result = run(*UNIT, "--batch-tokens", "50", "--out", str(out))
     assert result.exit_code == 130
@@ -170,16 +172,17 @@ def test_wrong_usage(args: list[str], message: str, monkeypatch: pytest.MonkeyPa
     ],
 )
 def test_what_cannot_be_done_is_said_in_a_line(args: list[str], message: str) -> None:
-    refused(run("organism", *args), message)
+    code = 1 if message.startswith("unit") else 2
+    refused(run("organism", *args), message, code)
 
 
 def test_a_file_that_is_no_direction_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.npy"
     path.write_bytes(b"no array")
-    refused(run("organism", "--layer", "0", "--direction", str(path)), "cannot be read")
+    refused(run("organism", "--layer", "0", "--direction", str(path)), "cannot be read", 2)
     other = tmp_path / "x.pt"
     other.write_bytes(b"")
-    refused(run("organism", "--layer", "0", "--direction", str(other)), "neither .npy nor")
+    refused(run("organism", "--layer", "0", "--direction", str(other)), "neither .npy nor", 2)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from neoscope import organism
 from neoscope.cli import app
-from neoscope.cli.organism_card import _bars, sparkline
+from neoscope.cli.organism.card import _bars, sparkline
 from neoscope.organism import bundle, gates
 from neoscope.organism.gates import GateReport
 from neoscope.organism.language import PAIRED, TASKS, pairs, sentences
@@ -70,7 +70,7 @@ def test_card_tells_shape_training_gates_and_claims() -> None:
         "organism, 904,192 parameters",
         "4, alternating global and local (window 32)",
         "far repeats need head 2.3 (layer 2, head 3) most",
-        "python -m neoscope.organism.training --seed 0",
+        "python -m neoscope.making.training --seed 0",
         "seed 0, 150 steps, 1.5M tokens, 1.5 min, cpu, 1 thread",
         "organism-before before induction (step 20); organism-during",
         "ioi right word above wrong word 0.9910 >= 0.97 ok",
@@ -255,7 +255,7 @@ def test_out_writes_jsonl(tmp_path: Path) -> None:
 )
 def test_bad_input_is_one_line(args: list[str], message: str) -> None:
     result = run("sample", *args)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert result.stdout == ""
     assert result.stderr.count("\n") == 1
     assert result.stderr.startswith("error: ")
@@ -342,7 +342,7 @@ def test_model_that_passes_exits_with_0(
 )
 def test_bad_exam_is_one_line(args: list[str], message: str) -> None:
     result = run("eval", *args)
-    assert result.exit_code == 1
+    assert result.exit_code == (2 if args[1] in ("0", "induction") else 1)
     assert result.stdout == ""
     assert result.stderr.count("\n") == 1
     assert message in result.stderr

@@ -15,15 +15,16 @@ import typer
 from typer.testing import CliRunner, Result
 
 import neoscope as ns
-from neoscope.cli import app, patch_run
-from neoscope.cli import patch_options as o
-from neoscope.cli.patch_table import visible
+from neoscope.cli import app
+from neoscope.cli.patch import options as o
+from neoscope.cli.patch import run as patch_run
+from neoscope.cli.table import visible
 from neoscope.model import HookedGPTNeo
 from neoscope.organism.language import pairs
-from neoscope.patching.first_look import every
 from neoscope.patching.metrics import kl, logit_diff, normalised
-from neoscope.patching.result import PatchingResult
-from neoscope.patching.sweeping import sweep
+from neoscope.patching.results.result import PatchingResult
+from neoscope.patching.sweeps.first_look import every
+from neoscope.patching.sweeps.sweeping import sweep
 from tests.neoscope.test_start_up import COMMAND, HEAVY, imported_by
 
 RUNNER = CliRunner()
@@ -166,7 +167,7 @@ def test_options_reach_the_sweep(model: HookedGPTNeo, out: Path) -> None:
     found = written(
         out, "--task", "agreement", "-n", "3", "--seed", "7", "--site", "pattern", "--heads", "0,2",
         "--positions", "-1", "--keys", "each", "--direction", "noise", "--metric", "kl",
-        "--metric-positions", "1:", "--token-budget", "64",
+        "--metric-positions", "1:", "--batch-tokens", "64",
     )  # fmt: skip
     some = pairs("agreement", 3, seed=7)
     expected = sweep(
@@ -274,7 +275,7 @@ def test_interrupt_keeps_what_is_done(
     args: tuple[str, ...], out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interrupt_after(2, monkeypatch)
-    result = patch(*ONE, "--token-budget", "30", "--out", str(out), *args)
+    result = patch(*ONE, "--batch-tokens", "30", "--out", str(out), *args)
     assert result.exit_code == 130
     found = PatchingResult.load(out)
     assert not found.complete
@@ -303,7 +304,7 @@ def test_interrupt_before_anything_is_done_writes_nothing(
 
 def test_interrupted_first_look_shows_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     interrupt_after(1, monkeypatch)
-    result = patch(*ONE, "--every", "--token-budget", "14")
+    result = patch(*ONE, "--every", "--batch-tokens", "14")
     assert result.exit_code == 130
     assert re.match(r"interrupted; [\d,]+ of 248 patched runs are done\n", result.stderr)
     assert "the residual stream" in result.stdout

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from neoscope.cli import patch as command
-from neoscope.cli.patch_words import in_options
+from neoscope.cli.patch import command
+from neoscope.cli.patch.words import in_options
 from tests.neoscope.cli.exporting import refused
 from tests.neoscope.cli.test_patch import ANSWERS, CLEAN, CORRUPTED, ONE, patch
 
@@ -60,7 +60,7 @@ def test_wrong_usage(args: list[str], message: str) -> None:
     ],
 )
 def test_mistake_is_met_before_loading(args: list[str], message: str) -> None:
-    refused(patch(*args), f"^error: {message}")
+    refused(patch(*args), f"^error: {message}", code=2)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_mistake_is_met_before_loading(args: list[str], message: str) -> None:
         (["--layers", "4"], "layer 4 does not exist; the model has layers 0 to 3"),
         (["--positions", "14"], "positions: 14 is out of range in pair 0, which has 14 tokens"),
         (["--keys", "each"], "--keys 'each': site 'resid_pre' has no source positions"),
-        (["--token-budget", "3"], "--token-budget 3 does not hold one prompt of 14 tokens"),
+        (["--batch-tokens", "3"], "--batch-tokens 3 does not hold one prompt of 14 tokens"),
         (["--metric", "loss", "--metric-positions", "last"], "use --metric-positions 'all', and"),
         (["--source", "resample"], "--source 'resample' draws among prompts"),
         (["--normalised", "--metric", "kl", "--metric-positions", "0"], "cannot normalise: "),
@@ -80,7 +80,7 @@ def test_mistake_is_met_before_loading(args: list[str], message: str) -> None:
 )
 def test_what_the_library_says_names_options(args: list[str], message: str) -> None:
     result = patch(*ONE, *args)
-    refused(result, message, code=2 if "--device" in args else 1)
+    refused(result, message, code=1 if "--metric" in args else 2)
     assert "minimum=" not in result.stderr
 
 
@@ -99,7 +99,7 @@ def test_same_prompts_are_refused() -> None:
 
 def test_answer_of_several_tokens_is_shown() -> None:
     args = ("--clean", CLEAN, "--corrupted", CORRUPTED, "--answer", " Zog", "--wrong", " John")
-    refused(patch(*args), r"--answer ' Zog' is \d tokens: ' ' \| 'Z' \| 'o' \| 'g'")
+    refused(patch(*args), r"--answer ' Zog' is \d tokens: ' ' \| 'Z' \| 'o' \| 'g'", code=2)
 
 
 def test_task_of_another_models_words_is_refused() -> None:
@@ -197,7 +197,7 @@ def test_target_is_checked_before_loading(tmp_path: Path) -> None:
     ("said", "shown"),
     [
         ("heads=[]", "--heads"),
-        ("source='zero' and token_budget=3", "--source 'zero' and --token-budget 3"),
+        ("source='zero' and batch_tokens=3", "--source 'zero' and --batch-tokens 3"),
         ("a.clean=3", "a.clean=3"),
         ("use prepend_bos=True", "use --prepend-bos"),
     ],

@@ -16,9 +16,10 @@ from typer.testing import CliRunner, Result
 
 import neoscope as ns
 import probes
-from neoscope.cli import app, probe_run
-from neoscope.cli import probe as command
-from neoscope.cli.probe_words import in_options
+from neoscope.cli import app
+from neoscope.cli.probe import command
+from neoscope.cli.probe import run as probe_run
+from neoscope.cli.probe.words import in_options
 from neoscope.errors import ProbeError
 from tests.neoscope.cli.exporting import refused
 from tests.neoscope.test_start_up import COMMAND, HEAVY, imported_by
@@ -151,14 +152,17 @@ def test_work_is_gone_on_with(labelled: Path, tmp_path: Path) -> None:
     assert kept == {path: path.stat().st_mtime_ns for path in work.rglob("*.npy")}
     assert first["places"] == again["places"]
     other = probe(*args[:-3], "--seed", "1", "--work", str(work))
-    refused(other, r"--work .*work was made by another command: --seed was 0, now 1.*; choose")
+    refused(other, r"--work .*work was made by another command: --seed was 0, now 1.*; choose", 2)
     plain = ("--data", str(labelled), "--cv", "3", "--no-baselines", "--work", str(work))
-    refused(probe(*plain, "--layers", "2"), r"another command: --layers was \[1, 3\], now \[2\];")
+    refused(
+        probe(*plain, "--layers", "2"), r"another command: --layers was \[1, 3\], now \[2\];", 2
+    )
     few = work.parent / "few.jsonl"
     few.write_text("".join(labelled.read_text().splitlines(keepends=True)[:50]))
     refused(
         probe("--data", str(few), *FEW, "--work", str(work)),
         "made by another command: the texts are not the same; choose",
+        2,
     )
 
 
@@ -184,16 +188,16 @@ def test_out_and_work_are_checked_before_anything_runs(
     monkeypatch.setattr(probe_run, "load_model", None)
     data, here = ("--data", str(labelled)), str(tmp_path / "ow")
     both = r"--out .* and --work .* are in each other's way"
-    refused(probe(*data, "--out", here, "--work", here), both)
-    refused(probe(*data, "--out", here, "--work", f"{here}/work"), both)
-    refused(probe(*data, "--out", f"{here}/sweep", "--work", here), both)
+    refused(probe(*data, "--out", here, "--work", here), both, 2)
+    refused(probe(*data, "--out", here, "--work", f"{here}/work"), both, 2)
+    refused(probe(*data, "--out", f"{here}/sweep", "--work", here), both, 2)
     for option in ("--out", "--work"):
         refused(probe(*data, option, str(labelled)), rf"cannot write {option} .*it is no folder")
         below = str(labelled / "x" / "y")
         refused(probe(*data, option, below), rf"cannot write {option} .*jsonl is no folder")
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "a.tex").write_text("mine")
-    refused(probe(*data, "--work", str(tmp_path / "thesis")), "holds something that is no work")
+    refused(probe(*data, "--work", str(tmp_path / "thesis")), "holds something that is no work", 2)
 
 
 def test_cut_texts_are_told_of_once_in_the_option_s_words(labelled: Path) -> None:
@@ -308,7 +312,7 @@ def before_loading(monkeypatch: pytest.MonkeyPatch) -> None:
         (["--data", "x", "--pool", "meen"], "'meen' is not one of 'mean'"),
         (["--data", "x", "--cv", "1"], "Invalid value for '--cv'"),
         (["--data", "x", "--probe", "ridge"], "--probe ridge is for --regression"),
-        (["--data", "x", "--site", ","], "--site names nothing"),
+        (["--data", "x", "--site", ","], "--sites names nothing"),
         (["--data", "x", "--probe", "centroid", "--regression"], "--regression has ridge, mlp"),
     ],
 )
@@ -319,7 +323,7 @@ def test_wrong_usage(args: list[str], message: str) -> None:
 @pytest.mark.usefixtures("before_loading")
 def test_mistake_is_met_before_loading(labelled: Path, tmp_path: Path) -> None:
     data = ("--data", str(labelled))
-    refused(probe("--data", "no.jsonl"), "there is no file 'no.jsonl'(; did you mean [^;]*)?$")
+    refused(probe("--data", "no.jsonl"), "there is no file 'no.jsonl'(; did you mean [^;]*)?$", 2)
     refused(probe(*data, "--label-column", "lable"), "has no column 'lable'; .*did you mean 'label")
     refused(probe(*data, "--text-column", "size"), "row 0: the text is int")
     refused(probe(*data, "--label-column", "who", "--regression"), "row 0: the label 'Mary' is no")
@@ -343,7 +347,7 @@ def test_mistake_is_met_before_loading(labelled: Path, tmp_path: Path) -> None:
     ],
 )
 def test_what_the_library_says_is_one_line(args: list[str], message: str, labelled: Path) -> None:
-    refused(probe("--data", str(labelled), *args), message)
+    refused(probe("--data", str(labelled), *args), message, code=1 if "class" in message else 2)
 
 
 def test_probe_of_one_class_is_refused(tmp_path: Path) -> None:

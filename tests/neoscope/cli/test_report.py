@@ -59,10 +59,10 @@ def test_a_failed_section_is_told_after_the_page_is_written(
 @pytest.mark.parametrize(
     ("args", "said", "code"),
     [
-        (("--sections", "modle"), "did you mean 'model'", 1),
+        (("--sections", "modle"), "did you mean 'model'", 2),
         (("--sections", ","), "--sections names nothing", 2),
-        (("--out", "report.pdf"), "a report is an .html file", 1),
-        (("--out", "/no/such/folder/report.html"), "does not exist", 1),
+        (("--out", "report.pdf"), "a report is an .html file", 2),
+        (("--out", "/no/such/folder/report.html"), "does not exist", 2),
         (("nowhere.txt",), "there is no file nowhere.txt", 2),
         (("",), "no tokens", 1),
     ],

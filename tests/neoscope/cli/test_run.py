@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 import neoscope as ns
 from neoscope.cli import app
-from neoscope.cli.run import _OWN_PROMPTS
+from neoscope.cli.run.command import _OWN_PROMPTS
 from neoscope.edits import ablate
 from tests.neoscope.test_start_up import COMMAND, HEAVY, imported_by
 
@@ -177,18 +177,18 @@ def test_streamed_words_are_the_same_text(model: ns.HookedGPTNeo) -> None:
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
-        (("--top-k", "3"), 1, "--do-sample is not given. However, --top-k is set to"),
-        (("--temperature", "0.7"), 1, "You should set --do-sample or unset --temperature"),
-        (("--seed", str(2**70), "--do-sample"), 1, "does not fit 64 bits"),
-        (("--max-new-tokens", "0"), 1, "must be a whole number of at least 1"),
-        (("--max-new-tokens", "500"), 1, "context is 128: at most"),
+        (("--top-k", "3"), 2, "--top-k has no effect without --do-sample"),
+        (("--temperature", "0.7"), 2, "--temperature has no effect without --do-sample"),
+        (("--seed", str(2**70), "--do-sample"), 2, "does not fit 64 bits"),
+        (("--max-new-tokens", "0"), 2, "must be a whole number of at least 1"),
+        (("--max-new-tokens", "500"), 2, "context is 128: at most"),
         (("--max-new-tokens", "5", "--max-length", "9"), 1, "seem to have been set"),
         (("--prompt", "hello " * 200), 1, "there is no room for a new token"),
         (("--prompt", ""), 1, "is empty"),
-        (("--file", "/no/such/file"), 1, "cannot read /no/such/file"),
+        (("--file", "/no/such/file"), 2, "cannot read /no/such/file"),
         (("--n", "3"), 1, "do not support --n"),
-        (("--ablate", "9.0"), 1, "layer 9 does not exist"),
-        (("--ablate", "zz:1.0"), 1, "did you mean"),
+        (("--ablate", "9.0"), 2, "layer 9 does not exist"),
+        (("--ablate", "zz:1.0"), 2, "did you mean"),
         (("--ablate", "film"), 2, "write 2.1 for head 1 of layer 2"),
         (("--ablate", "2"), 2, "write 2.1 for head 1 of layer 2"),
         (("--stream", "--num-beams", "2"), 2, "--stream shows one text"),

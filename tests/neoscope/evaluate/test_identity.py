@@ -12,8 +12,7 @@ from typer.testing import CliRunner
 
 import neoscope as ns
 from neoscope.cli import app
-from neoscope.evaluate import published
-from neoscope.evaluate.identity import identity
+from neoscope.evaluate import identity, published
 from neoscope.evaluate.published import EMBEDDING, SHAPES, Shape, shaped_as
 
 RUNNER = CliRunner()
@@ -40,7 +39,7 @@ def published_small(monkeypatch: pytest.MonkeyPatch) -> ns.HookedGPTNeo:
     model = offset_model()
     n = sum(weight.numel() for weight in model.parameters())
     monkeypatch.setattr(published, "SHAPES", {"125m": Shape(2, 16, 2, n)})
-    monkeypatch.setattr("neoscope.evaluate.identity.SHAPES", {"125m": Shape(2, 16, 2, n)})
+    monkeypatch.setattr("neoscope.evaluate.identifying.SHAPES", {"125m": Shape(2, 16, 2, n)})
     return model
 
 
@@ -81,7 +80,7 @@ def test_the_command_says_what_differs(
     published_small: ns.HookedGPTNeo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = ns.HookedGPTNeo.from_config(SMALL)
-    monkeypatch.setattr("neoscope.cli.verify.load_model", lambda *_, **__: model)
+    monkeypatch.setattr("neoscope.cli.verify.command.load_model", lambda *_, **__: model)
     result = RUNNER.invoke(app, ["verify", "--published"], env={"NO_COLOR": "1"})
     assert result.exit_code == 1
     assert re.search(r"^mean norm of token embeddings .* 11\.4 +0\.5 +differs", result.stdout, re.M)

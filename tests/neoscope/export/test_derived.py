@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from neoscope.export import derived
+from neoscope.analysis import readout
 from neoscope.export.derived import DERIVED, of_logits, of_pattern
 from neoscope.export.spec import FeatureSpec
 from tests.neoscope.export.oracle import TINY, close, ids_of, run, tiny
@@ -58,15 +58,15 @@ def test_entropy_lies_between_nothing_and_the_uniform() -> None:
 
 @pytest.mark.parametrize("at_once", [1, 270 * 3, 2**25])
 def test_logits_come_a_few_rows_at_a_time(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
-    monkeypatch.setattr(derived, "_LOGITS_AT_ONCE", at_once)
+    monkeypatch.setattr(readout, "_LOGITS_AT_ONCE", at_once)
     sizes: list[int] = []
-    forward = type(MODEL.unembed).forward
+    product = readout.product
 
-    def spy(self: object, hidden: torch.Tensor) -> torch.Tensor:
+    def spy(hidden: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
         sizes.append(len(hidden))
-        return forward(self, hidden)
+        return product(hidden, *rest)
 
-    monkeypatch.setattr(type(MODEL.unembed), "forward", spy)
+    monkeypatch.setattr(readout, "product", spy)
     hidden = torch.randn(10, TINY.d_model, generator=torch.Generator().manual_seed(0))
     following = torch.arange(10) * 7
     following[[3, 9]] = -1

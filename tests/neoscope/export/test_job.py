@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,11 @@ import pytest
 from neoscope import HookedGPTNeo, load, organism
 from neoscope.edits import ablate
 from neoscope.errors import ArgumentError, ExportError, SiteError, StoreError
-from neoscope.export import FeatureSpec, Progress, TruncationWarning, to_store
+from neoscope.export import FeatureSpec, Progress, to_store
 from neoscope.export import job as job_module
 from neoscope.export.engines import LocalEngine
 from neoscope.store import FeatureStore
-
-LAST = FeatureSpec(layers=-1)
+from tests.neoscope.export.exporting import LAST, contents, export
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +32,6 @@ def model() -> HookedGPTNeo:
 @pytest.fixture(scope="module")
 def texts() -> list[str]:
     return [sentence.text for sentence in organism.sentences("filler", 100, seed=1)]
-
-
-def export(model: HookedGPTNeo, source: Any, out: Path, *args: Any, **options: Any) -> Any:
-    return to_store(model, source, out, *args, **{"progress": False, "shard_rows": 16, **options})
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
 
 
 def test_rows_keep_their_id_and_all_other_columns(model: HookedGPTNeo, tmp_path: Path) -> None:
@@ -69,6 +59,12 @@ def test_features_are_the_models_own(model: HookedGPTNeo, texts: list[str], tmp_
         for name, value in expected.items():
             found = store.to_numpy(name)[row]
             np.testing.assert_allclose(found, value.detach().numpy(), rtol=1e-5, atol=1e-5)
+
+
+def test_a_models_name_is_as_good_as_the_model(model: HookedGPTNeo, tmp_path: Path) -> None:
+    to_store("organism", ["The keys are"], tmp_path / "name", LAST, progress=False)
+    to_store(model, ["The keys are"], tmp_path / "model", LAST, progress=False)
+    assert contents(tmp_path / "name") == contents(tmp_path / "model")
 
 
 def test_complete_export_runs_nothing_again(
@@ -129,82 +125,6 @@ def test_another_model_spec_or_option_is_refused_with_the_difference(
         export(model, texts, tmp_path / "f", LAST, file_format="npy")
 
 
-def test_another_input_is_refused(model: HookedGPTNeo, texts: list[str], tmp_path: Path) -> None:
-    export(model, texts, tmp_path / "f", LAST)
-    before = contents(tmp_path / "f")
-    changed = [*texts[:40], "The keys are", *texts[41:]]
-    with pytest.raises(StoreError, match="rows 32 to 47 of the input differ"):
-        export(model, changed, tmp_path / "f", LAST)
-    with pytest.raises(StoreError, match="another input"):
-        export(model, texts[:64], tmp_path / "f", LAST)
-    assert contents(tmp_path / "f") == before
-
-
-@pytest.mark.parametrize(
-    ("bad", "reason"),
-    [(None, "null"), ("", "empty"), (5, "not a string"), ("a\ud800b", "valid")],
-    ids=["null", "empty", "number", "surrogate"],
-)
-def test_bad_row_fails_skips_or_stays_null(
-    model: HookedGPTNeo, tmp_path: Path, bad: Any, reason: str
-) -> None:
-    rows = [{"id": f"r{i}", "text": "The keys are"} for i in range(40)]
-    rows[19]["text"] = bad
-    with pytest.raises(ExportError, match=rf"(?s)row 19 \(id 'r19'\).*{reason}.*on_error"):
-        export(model, rows, tmp_path / "fail", LAST)
-    assert len(FeatureStore.open(tmp_path / "fail", partial=True)) == 16
-    skipped = export(model, rows, tmp_path / "skip", LAST, on_error="skip")
-    assert skipped.skipped == 1 and len(skipped.store) == 39
-    listed = [s for shard in skipped.store.manifest["shards"] for s in shard["facts"]["skipped"]]
-    assert [(item["row"], item["id"]) for item in listed] == [(19, "r19")]
-    nulled = export(model, rows, tmp_path / "null", LAST, on_error="null")
-    values = nulled.store.to_numpy("resid_post_3_mean")
-    assert np.isnan(values[19]).all() and np.isfinite(np.delete(values, 19, 0)).all()
-    table = pq.read_table(sorted((tmp_path / "null").glob("*.parquet"))[1])
-    assert table["resid_post_3_mean"].null_count == 1
-
-
-def test_a_failing_row_costs_no_finished_work(
-    model: HookedGPTNeo, texts: list[str], tmp_path: Path
-) -> None:
-    rows: list[Any] = list(texts)
-    rows[70] = None
-    with pytest.raises(ExportError, match="row 70"):
-        export(model, rows, tmp_path / "f", LAST)
-    assert len(FeatureStore.open(tmp_path / "f", partial=True)) == 64
-
-
-def test_the_advice_for_a_bad_row_goes_on_with_what_is_whole(
-    model: HookedGPTNeo, texts: list[str], tmp_path: Path
-) -> None:
-    rows: list[Any] = list(texts)
-    rows[70] = None
-    with pytest.raises(ExportError, match="on_error='skip'"):
-        export(model, rows, tmp_path / "f", LAST)
-    report = export(model, rows, tmp_path / "f", LAST, on_error="skip")
-    assert report.resumed_rows == 64 and report.rows == 99
-    export(model, rows, tmp_path / "undisturbed", LAST, on_error="skip")
-    assert contents(tmp_path / "f") == contents(tmp_path / "undisturbed")
-    with pytest.raises(StoreError, match=r"shard 4 .* was made with on_error='skip', now 'null'"):
-        export(model, rows, tmp_path / "f", LAST, on_error="null")
-
-
-def test_an_input_without_a_usable_row_is_an_error(model: HookedGPTNeo, tmp_path: Path) -> None:
-    rows = [{"text": i} for i in range(40)]
-    with pytest.raises(ExportError, match=r"none of the 40 rows .* Row 0: the text is int"):
-        export(model, rows, tmp_path / "f", LAST, on_error="skip")
-
-
-def test_cut_texts_are_counted_and_warned_of_once(model: HookedGPTNeo, tmp_path: Path) -> None:
-    rows = ["The boys like the lamps", "The boys"] * 10
-    spec = FeatureSpec(layers=-1, max_length=4)
-    with pytest.warns(TruncationWarning, match=r"10 texts were longer .* \(10 tokens\)") as caught:
-        report = export(model, rows, tmp_path / "f", spec)
-    assert len(caught) == 1 and caught[0].filename == __file__
-    assert report.truncated == 10
-    assert report.store.manifest["summary"]["truncated"] == 10
-
-
 def test_progress_counts_rows_tokens_and_bytes(
     model: HookedGPTNeo, texts: list[str], tmp_path: Path
 ) -> None:
@@ -234,13 +154,6 @@ def test_bad_arguments_touch_nothing(model: HookedGPTNeo, texts: list[str], tmp_
     with pytest.raises(ExportError, match="column 'body'"):
         export(model, pd.DataFrame({"text": texts}), tmp_path / "f", LAST, text_column="body")
     assert not (tmp_path / "f").exists()
-
-
-def test_clashing_column_names_are_refused(model: HookedGPTNeo, tmp_path: Path) -> None:
-    rows = [{"text": "The keys", "resid_post_3_mean": 1}]
-    with pytest.raises(ExportError, match=r"'resid_post_3_mean'.*keep="):
-        export(model, rows, tmp_path / "f", LAST)
-    assert len(export(model, rows, tmp_path / "g", LAST, keep=["text"]).store) == 1
 
 
 def test_full_disk_is_told_and_resumed(
@@ -275,20 +188,11 @@ def test_same_text_alone_and_in_any_company(
         )
 
 
-def test_huge_and_odd_texts(model: HookedGPTNeo, tmp_path: Path) -> None:
-    rows = ["keys " * 200_000, "\0" * 50, "🙂" * 20, "The keys"]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        report = export(model, rows, tmp_path / "f", LAST)
-    assert report.truncated >= 1
-    assert np.isfinite(report.store.to_numpy("resid_post_3_mean")).all()
-
-
 def test_manifest_names_no_time_or_place(
     model: HookedGPTNeo, texts: list[str], tmp_path: Path
 ) -> None:
     export(model, texts, tmp_path / "f", LAST)
-    said = (tmp_path / "f" / "manifest.json").read_text()
+    said = (tmp_path / "f" / "_manifest.json").read_text()
     assert str(tmp_path) not in said
     manifest = json.loads(said)
     assert manifest["about"]["model"] == "organism" and manifest["complete"] is True

@@ -252,10 +252,14 @@ def ctrl_c() -> Iterator[None]:
     """Interrupts the main thread in 0.1 seconds."""
     if threading.current_thread() is not threading.main_thread():
         pytest.skip("signals come to the main thread alone")
+    # A shell lets what it runs in the background ignore Ctrl-C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     timer = threading.Timer(0.1, signal.raise_signal, [signal.SIGINT])
     timer.start()
     yield
     timer.cancel()
+    timer.join()
+    signal.signal(signal.SIGINT, before)
 
 
 def test_waiting_for_the_next_item_can_be_interrupted(ctrl_c: None) -> None:
@@ -271,7 +275,7 @@ def test_waiting_for_the_work_can_be_interrupted_and_loses_nothing(ctrl_c: None)
     done: list[int] = []
 
     def work(item: int) -> None:
-        time.sleep(0.2)
+        time.sleep(0.05)
         done.append(item)
 
     with pytest.raises(KeyboardInterrupt) as caught:

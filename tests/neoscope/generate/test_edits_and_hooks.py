@@ -1,4 +1,4 @@
-"""Each step's logits are those of a forward, with the same edits and hooks, over all so far."""
+"""Each step's logits are those of a forward, with the same edits, over all so far."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 import neoscope as ns
 from neoscope.edit import Edit
@@ -21,13 +20,10 @@ from neoscope.edits import (
     steer,
     transform,
 )
-from neoscope.errors import GenerationError, SiteError
+from neoscope.errors import SiteError
 from neoscope.generate import caching
 from tests.neoscope.generate.peers import prompts, ragged, random_pair, unique_token
-
-D = 24
-VECTOR = torch.linspace(-2, 2, D)
-NEW = 7
+from tests.neoscope.generate.steps import NEW, VECTOR, D, Logits, same_as_forwards
 
 
 @pytest.fixture(scope="module")
@@ -76,33 +72,6 @@ RERUN: dict[str, Callable[[ns.HookedGPTNeo], Sequence[Edit]]] = {
     "a pattern that looks ahead": lambda m: [replace("pattern", 0, 0.2, head=1)],
     "a scaled and the last": lambda m: [scale("z", 0, 0.5), ablate("z", 2, positions=-1)],
 }
-
-
-class Logits:
-    """A processor that changes nothing and keeps what it sees."""
-
-    def __init__(self) -> None:
-        self.seen: list[Tensor] = []
-
-    def __call__(self, ids: Tensor, scores: Tensor) -> Tensor:
-        self.seen.append(scores.clone())
-        return scores
-
-
-def same_as_forwards(
-    model: ns.HookedGPTNeo, ids: Tensor, edits: Sequence[Edit], **options: Any
-) -> None:
-    """Generate, and compare every step with a forward over the whole text."""
-    logits = Logits()
-    options = {"max_new_tokens": NEW, "eos_token_id": None} | options
-    out = model.generate(ids, edits=edits, logits_processor=[logits], **options)
-    assert len(logits.seen) == NEW and out.shape == (len(ids), ids.shape[1] + NEW)
-    for step, seen in enumerate(logits.seen):
-        so_far = out[:, : ids.shape[1] + step]
-        with torch.no_grad():
-            whole = model(so_far, edits=edits)[:, -1]
-        torch.testing.assert_close(seen, whole, rtol=0, atol=2e-4)
-        assert torch.equal(seen.argmax(-1), out[:, ids.shape[1] + step])
 
 
 @pytest.mark.parametrize("name", KEPT)
@@ -207,105 +176,3 @@ def test_an_ended_row_does_not_count_in_a_mean(model: ns.HookedGPTNeo) -> None:
         torch.testing.assert_close(
             logits.seen[n - 5][other], expected[other, -1], rtol=0, atol=2e-4
         )
-
-
-def hooked_alike(model: ns.HookedGPTNeo, ids: Tensor, **options: Any) -> None:
-    same_as_forwards(model, ids, [], **options)
-
-
-def test_hooks_see_the_whole_text_at_every_step(model: ns.HookedGPTNeo) -> None:
-    shapes = []
-
-    def last(z: Tensor, hook: Any) -> Tensor:
-        shapes.append(z.shape[1])
-        z[:, -1] *= -1
-        return z
-
-    def by_column(x: Tensor, hook: Any) -> None:
-        x[:, 2] = 0.0
-
-    ids = prompts(model, 2, 6)
-    plain = model.generate(ids, max_new_tokens=NEW, eos_token_id=None)
-    for hooks in (
-        [("blocks.1.attn.hook_z", last)],
-        [("blocks.0.hook_resid_post", by_column)],
-        [("blocks.2.hook_mlp_out", lambda x, hook: x + x.mean(1, keepdim=True))],
-    ):
-        with model.hooks(fwd_hooks=hooks):
-            hooked_alike(model, ids)
-            edited = model.generate(ids, max_new_tokens=NEW, eos_token_id=None)
-        assert not torch.equal(plain, edited)
-    assert sorted(set(shapes)) == list(range(6, 6 + NEW))
-    assert torch.equal(plain, model.generate(ids, max_new_tokens=NEW, eos_token_id=None))
-
-
-def test_a_hook_on_any_module_is_seen(model: ns.HookedGPTNeo) -> None:
-    ids = prompts(model, 2, 6)
-    for module in (model.blocks[1].mlp, model.unembed, model.ln_final):
-        handle = module.register_forward_hook(lambda m, args, out: -out)
-        try:
-            hooked_alike(model, ids)
-        finally:
-            handle.remove()
-    old = model.blocks[1].mlp.forward
-    model.blocks[1].mlp.forward = lambda x, run: -old(x, run)
-    try:
-        hooked_alike(model, ids)
-    finally:
-        del model.blocks[1].mlp.forward
-    hooked_alike(model, ids)
-
-
-def test_a_word_for_hooks_is_taken(model: ns.HookedGPTNeo) -> None:
-    shapes: list[int] = []
-
-    def halve(z: Tensor, hook: Any) -> Tensor:
-        shapes.append(z.shape[1])
-        return z / 2
-
-    with model.hooks(fwd_hooks=[("blocks.1.attn.hook_z", halve)]):
-        hooked_alike(model, prompts(model, 2, 6), use_cache=True)
-        assert 1 in shapes
-    edits = [transform("mlp_out", 1, torch.relu)]
-    same_as_forwards(model, prompts(model, 2, 6), edits, use_cache=True)
-
-
-def test_what_needs_the_whole_text_refuses_a_cache(model: ns.HookedGPTNeo) -> None:
-    ids = prompts(model, 2, 6)
-    for edit in (ablate("z", 0, positions=-1), mean_ablate("z", 0), replace("pattern", 0, 0.5)):
-        with pytest.raises(GenerationError, match=r"use_cache=True: \w+\("):
-            model.generate(ids, max_new_tokens=2, edits=edit, use_cache=True)
-
-
-def test_an_enclosing_with_is_heeded(model: ns.HookedGPTNeo) -> None:
-    ids, edit = prompts(model, 2, 6), ablate("z", 1, positions=-1)
-    inner = steer("resid_post", 0, VECTOR)
-    expected = model.generate(ids, max_new_tokens=NEW, edits=[edit, inner])
-    with model.edits(edit):
-        assert torch.equal(model.generate(ids, max_new_tokens=NEW, edits=inner), expected)
-        same_as_forwards(model, ids, [inner])
-    assert not torch.equal(model.generate(ids, max_new_tokens=NEW), expected)
-
-
-@pytest.mark.parametrize("name", ["kept", "rerun", "none"])
-def test_beam_search_is_edited_too(model: ns.HookedGPTNeo, name: str) -> None:
-    """Kept keys and values follow their beams."""
-    edits = {
-        "kept": [steer("resid_post", 1, VECTOR, positions=[2, 6]), ablate("z", 2, 0)],
-        "rerun": [ablate("z", 1, positions=-1)],
-        "none": [],
-    }[name]
-    ids, mask = prompts(model, 3, 6), ragged(6, [6, 3, 5], "left")
-    options: dict[str, Any] = {"num_beams": 4, "num_return_sequences": 3, "max_new_tokens": 9}
-    kept = model.generate(ids, mask, edits=edits, **options)
-    assert torch.equal(kept, model.generate(ids, mask, edits=edits, use_cache=False, **options))
-
-
-@pytest.mark.parametrize("edits", [[], [ablate("z", 0, 1)], [ablate("z", 0, positions=-1)]])
-def test_what_a_hook_keeps_is_of_use_to_autograd(
-    model: ns.HookedGPTNeo, edits: Sequence[Edit]
-) -> None:
-    out = model.generate(prompts(model, 1, 4), max_new_tokens=3, edits=edits)
-    loss = model(out, return_type="loss")
-    (gradient,) = torch.autograd.grad(loss, [model.blocks[0].attn.weight_qkv])
-    assert bool(gradient.isfinite().all())

@@ -20,9 +20,9 @@ def heads(model: HookedGPTNeo) -> list[Head]:
 
 
 def last_diff(logits: Tensor, asked: PromptPairs) -> Tensor:
-    """Logit of the answer minus logit of the foil at the last position, [batch]."""
+    """Logit of the answer minus logit of the wrong answer at the last position, [batch]."""
     rows = torch.arange(len(logits))
-    return logits[rows, -1, asked.answer] - logits[rows, -1, asked.foil]
+    return logits[rows, -1, asked.answer] - logits[rows, -1, asked.wrong]
 
 
 def patch(model: HookedGPTNeo, tokens: Tensor, source: Tensor, *which: Head) -> Tensor:
@@ -35,7 +35,7 @@ def patch(model: HookedGPTNeo, tokens: Tensor, source: Tensor, *which: Head) -> 
 
 
 def effect(logits: Tensor, asked: PromptPairs, truth: Any) -> Tensor:
-    return (last_diff(logits, asked) - truth.corrupt) / (truth.clean - truth.corrupt)
+    return (last_diff(logits, asked) - truth.corrupted) / (truth.clean - truth.corrupted)
 
 
 def direct(model: HookedGPTNeo, tokens: Tensor, asked: PromptPairs) -> dict[Any, Tensor]:
@@ -46,7 +46,7 @@ def direct(model: HookedGPTNeo, tokens: Tensor, asked: PromptPairs) -> dict[Any,
     with torch.no_grad():
         _, cache = model.run_with_cache(tokens)
         w_e, norm = model.embed.W_E, model.ln_final
-        axis = (w_e[asked.answer] - w_e[asked.foil]) * norm.w
+        axis = (w_e[asked.answer] - w_e[asked.wrong]) * norm.w
         scale = cache["ln_final.hook_scale"][:, -1]
         parts: dict[Any, Tensor] = {"embed": cache["embed"] + cache["pos_embed"]}
         for layer, block in enumerate(model.blocks):
@@ -62,15 +62,15 @@ def direct(model: HookedGPTNeo, tokens: Tensor, asked: PromptPairs) -> dict[Any,
 
 
 def first_order(model: HookedGPTNeo, asked: PromptPairs) -> dict[Head, Tensor]:
-    """Gradient of the corrupt run's logit difference, times each head's change to the clean run."""
+    """Gradient of the corrupted run's logit difference, times each head's change to the clean."""
     with torch.no_grad():
         _, clean = model.run_with_cache(asked.clean)
-        _, corrupt = model.run_with_cache(asked.corrupt)
+        _, corrupted = model.run_with_cache(asked.corrupted)
     layers = range(model.config.n_layers)
-    zeros = [torch.zeros_like(corrupt["z", layer], requires_grad=True) for layer in layers]
-    logits = model.run_with_edits(asked.corrupt, [add("z", i, zeros[i]) for i in layers])
+    zeros = [torch.zeros_like(corrupted["z", layer], requires_grad=True) for layer in layers]
+    logits = model.run_with_edits(asked.corrupted, [add("z", i, zeros[i]) for i in layers])
     gradients = torch.autograd.grad(last_diff(logits, asked).sum(), zeros)
-    change = [(clean["z", i] - corrupt["z", i]) * gradients[i] for i in layers]
+    change = [(clean["z", i] - corrupted["z", i]) * gradients[i] for i in layers]
     return {(layer, head): change[layer][:, :, head].sum((1, 2)) for layer, head in heads(model)}
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
-import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +14,7 @@ import transformers
 from safetensors.torch import load_file
 
 from neoscope.config import NeoConfig
-from neoscope.errors import ArgumentError, CheckpointError, ConfigError
+from neoscope.errors import ArgumentError
 from neoscope.organism import compiled
 from neoscope.organism.compiled import INDUCTION_TRUTH as TRUTH
 
@@ -35,11 +34,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def model(folder: Path) -> Any:
     return load(folder)
-
-
-@pytest.fixture(scope="module")
-def tokenizer(folder: Path) -> Any:
-    return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
 def accuracy(model: Any, tokens: torch.Tensor) -> float:
@@ -75,7 +69,7 @@ def run(
 
 def logit_diff(logits: torch.Tensor, asked: compiled.InductionPairs) -> torch.Tensor:
     rows = torch.arange(len(logits))
-    return logits[rows, asked.answer] - logits[rows, asked.foil]
+    return logits[rows, asked.answer] - logits[rows, asked.wrong]
 
 
 def test_repeated_repeats_every_word_once() -> None:
@@ -114,12 +108,12 @@ def test_seeds_are_whole_numbers(seed: Any) -> None:
 def test_pairs_differ_in_the_one_word_named(corruption: Literal["value", "key"]) -> None:
     asked = compiled.pairs(16, corruption)
     changed = getattr(TRUTH, corruption).changed
-    where = (asked.clean != asked.corrupt).nonzero()
+    where = (asked.clean != asked.corrupted).nonzero()
     assert where[:, 0].tolist() == list(range(16))
     assert set(where[:, 1].tolist()) == {changed}
     assert torch.equal(asked.answer, compiled.repeated(16)[:, asked.clean.shape[1]])
-    assert (asked.foil != asked.answer).all()
-    assert (asked.foil != asked.clean[:, -1]).all()
+    assert (asked.wrong != asked.answer).all()
+    assert (asked.wrong != asked.clean[:, -1]).all()
 
 
 def test_pairs_refuses_an_unknown_corruption() -> None:
@@ -219,7 +213,7 @@ def test_least_window_and_full_window_make_induction_work(tmp_path: Path, model:
 def test_logit_differences_are_the_truths(model: Any, corruption: Literal["value", "key"]) -> None:
     asked, truth = compiled.pairs(32, corruption), getattr(TRUTH, corruption)
     with torch.inference_mode():
-        for tokens, expected in ((asked.clean, truth.clean), (asked.corrupt, truth.corrupt)):
+        for tokens, expected in ((asked.clean, truth.clean), (asked.corrupted, truth.corrupted)):
             found = logit_diff(run(model, tokens)[0], asked)
             torch.testing.assert_close(found, torch.full_like(found, expected), atol=1e-5, rtol=0)
     assert truth.clean == pytest.approx(9.4178764, abs=1e-7)
@@ -230,7 +224,7 @@ def test_logit_difference_is_written_by_the_induction_head_alone(model: Any) -> 
     with torch.inference_mode():
         _, z = run(model, asked.clean)
         wte, norm = model.transformer.wte.weight, model.transformer.ln_f
-        axis = (wte[asked.answer] - wte[asked.foil]) * norm.weight
+        axis = (wte[asked.answer] - wte[asked.wrong]) * norm.weight
         states: list[torch.Tensor] = []
         handle = norm.register_forward_pre_hook(lambda _, args: states.append(args[0][:, -1]))
         model(asked.clean)
@@ -250,14 +244,14 @@ def test_patching_effects_are_the_truths(model: Any, corruption: Literal["value"
     asked, truth = compiled.pairs(8, corruption, seed=1), getattr(TRUTH, corruption)
     with torch.inference_mode():
         _, clean = run(model, asked.clean)
-        _, corrupt = run(model, asked.corrupt)
+        _, corrupted = run(model, asked.corrupted)
         for layer, head in HEADS:
             for tokens, source, expected in (
-                (asked.corrupt, clean, truth.denoise[layer][head]),
-                (asked.clean, corrupt, truth.noise[layer][head]),
+                (asked.corrupted, clean, truth.denoise[layer][head]),
+                (asked.clean, corrupted, truth.noise[layer][head]),
             ):
                 found = logit_diff(run(model, tokens, (layer, head), source[layer, head])[0], asked)
-                effect = (found - truth.corrupt) / (truth.clean - truth.corrupt)
+                effect = (found - truth.corrupted) / (truth.clean - truth.corrupted)
                 wanted = torch.full_like(effect, expected)
                 torch.testing.assert_close(effect, wanted, atol=1e-6, rtol=0)
 
@@ -269,13 +263,13 @@ def test_first_order_effects_are_the_truths(
     asked, truth = compiled.pairs(8, corruption, seed=2), getattr(TRUTH, corruption)
     with torch.no_grad():
         _, clean = run(model, asked.clean)
-    logits, corrupt = run(model, asked.corrupt)
+    logits, corrupted = run(model, asked.corrupted)
     gradients = torch.autograd.grad(
-        logit_diff(logits, asked).sum(), [corrupt[head] for head in HEADS]
+        logit_diff(logits, asked).sum(), [corrupted[head] for head in HEADS]
     )
     for (layer, head), gradient in zip(HEADS, gradients, strict=True):
-        change = clean[layer, head] - corrupt[layer, head].detach()
-        effect = (change * gradient).sum((1, 2)) / (truth.clean - truth.corrupt)
+        change = clean[layer, head] - corrupted[layer, head].detach()
+        effect = (change * gradient).sum((1, 2)) / (truth.clean - truth.corrupted)
         wanted = torch.full_like(effect, truth.first_order[layer][head])
         torch.testing.assert_close(effect, wanted, atol=1e-5, rtol=1e-5)
 
@@ -297,123 +291,3 @@ def test_truth_is_plain_json() -> None:
     fields = dataclasses.asdict(TRUTH)
     assert json.loads(json.dumps(fields))["value"]["denoise"] == [[0.0] * 4, [1.0, 0.0, 0.0, 0.0]]
     assert isinstance(hash(TRUTH), int)
-
-
-def test_tokenizer_round_trips_every_word(tokenizer: Any) -> None:
-    text = " ".join(TRUTH.words)
-    assert tokenizer.is_fast
-    assert len(tokenizer) == 16
-    assert tokenizer(text).input_ids == list(range(16))
-    assert tokenizer.decode(range(16)) == text
-    assert tokenizer.convert_ids_to_tokens(list(range(16))) == list(TRUTH.words)
-    for row in compiled.repeated(4).tolist():
-        assert tokenizer(tokenizer.decode(row)).input_ids == row
-
-
-def test_tokenizer_offsets_point_at_the_words(tokenizer: Any) -> None:
-    text = "  river\tapple\n<|endoftext|> stone "
-    coded = tokenizer(text, return_offsets_mapping=True)
-    assert [text[a:b] for a, b in coded.offset_mapping] == [
-        *("river", "apple", "<|endoftext|>", "stone")
-    ]
-    assert coded.input_ids == [2, 1, 0, 3]
-
-
-def test_tokenizer_adds_nothing_and_knows_no_other_word(tokenizer: Any) -> None:
-    assert tokenizer("apple").input_ids == tokenizer("apple", add_special_tokens=False).input_ids
-    assert tokenizer("apple").input_ids == [1]
-    assert tokenizer("").input_ids == []
-    assert tokenizer("apple zeppelin Apple").input_ids == [1, 0, 0]
-    assert tokenizer.bos_token_id == tokenizer.eos_token_id == tokenizer.unk_token_id == 0
-    assert tokenizer.pad_token is None
-    assert tokenizer.model_max_length == 40
-
-
-def test_writing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
-    first, second = (compiled.write_induction(tmp_path / name) for name in ("a", "deep/er/b"))
-    assert {p.name: p.read_bytes() for p in first.iterdir()} == {
-        p.name: p.read_bytes() for p in second.iterdir()
-    }
-    times = {p: p.stat().st_mtime_ns for p in first.iterdir()}
-    assert compiled.write_induction(str(first)) == first
-    assert times == {p: p.stat().st_mtime_ns for p in first.iterdir()}
-    assert {p.name for p in tmp_path.iterdir()} == {"a", "deep"}
-
-
-def test_writing_fills_an_empty_folder(tmp_path: Path) -> None:
-    compiled.write_induction(tmp_path)
-    assert len(list(tmp_path.iterdir())) == 4
-
-
-def test_writing_leaves_another_checkpoint_alone(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(CheckpointError, match=r"another config\.json"):
-        compiled.write_induction(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
-    with pytest.raises(CheckpointError, match="cannot be written"):
-        compiled.write_induction(tmp_path / "config.json")
-
-
-def test_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(path: Path, content: bytes) -> int:
-        raise OSError("disk is full")
-
-    monkeypatch.setattr(Path, "write_bytes", fail)
-    with pytest.raises(CheckpointError, match="disk is full"):
-        compiled.write_induction(tmp_path / "m")
-    assert not list(tmp_path.iterdir())
-
-
-def test_lost_race_uses_the_other_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    other = compiled.write_induction(tmp_path / "other")
-    real = os.rename
-
-    def rename(source: Path, target: Path) -> None:
-        real(other, target)
-        real(source, target)
-
-    monkeypatch.setattr(os, "rename", rename)
-    folder = compiled.write_induction(tmp_path / "m")
-    assert [path.name for path in tmp_path.iterdir()] == ["m"]
-    assert len(list(folder.iterdir())) == 4
-
-
-@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
-@pytest.mark.parametrize("damage", ["cut", "gone"])
-def test_damaged_cached_copy_is_rebuilt(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, damage: str
-) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    folder = compiled.induction()
-    assert folder.is_relative_to(tmp_path / "neoscope")
-    whole = (folder / name).read_bytes()
-    if damage == "cut":
-        (folder / name).write_bytes(whole[: len(whole) // 2])
-    else:
-        (folder / name).unlink()
-    assert compiled.induction() == folder
-    assert (folder / name).read_bytes() == whole
-    assert len(list(folder.iterdir())) == 4
-
-
-def test_cached_variants_do_not_share_a_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    variants: tuple[dict[str, Any], ...] = ({}, {"window": 8}, {"sharpness": 8.0})
-    assert len({compiled.induction(**variant) for variant in variants}) == 3
-
-
-def test_cache_is_in_the_home_folder_by_default(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("XDG_CACHE_HOME", "relative/is/ignored")
-    assert compiled.induction().parent == tmp_path / ".cache" / "neoscope" / "organism"
-
-
-@pytest.mark.parametrize("wrong", [{"window": 0}, {"sharpness": 0.0}, {"sharpness": float("nan")}])
-def test_impossible_variants_are_refused(tmp_path: Path, wrong: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=r"expected a (whole|positive) number"):
-        compiled.write_induction(tmp_path / "m", **wrong)
-    assert not list(tmp_path.iterdir())

@@ -44,14 +44,14 @@ def earlier(tokens: torch.Tensor) -> torch.Tensor:
 
 def test_pairs_differ_in_the_earlier_occurrence() -> None:
     asked = compiled.duplicate_pairs(16, seed=3)
-    where = (asked.clean != asked.corrupt).nonzero()
+    where = (asked.clean != asked.corrupted).nonzero()
     assert where.tolist() == [[row, TRUTH.earlier.changed] for row in range(16)]
     assert asked.clean.dtype == torch.int64
     assert asked.clean.shape == (16, TRUTH.query + 1)
     assert (earlier(asked.clean).nonzero()[:, 1:] == torch.tensor([TRUTH.query, 4])).all()
-    assert not earlier(asked.corrupt).any()
+    assert not earlier(asked.corrupted).any()
     assert earlier(asked.clean).sum() == 16
-    assert (asked.answer == TRUTH.again).all() and (asked.foil == TRUTH.new).all()
+    assert (asked.answer == TRUTH.again).all() and (asked.wrong == TRUTH.new).all()
     assert [TRUTH.words[i] for i in (TRUTH.bos, TRUTH.again, TRUTH.new)] == [
         *("<|endoftext|>", "again", "new")
     ]
@@ -131,13 +131,13 @@ def test_logit_differences_are_the_truths(model: HookedGPTNeo) -> None:
     asked = compiled.duplicate_pairs(32)
     with torch.no_grad():
         brute.assert_all(brute.last_diff(model(asked.clean), asked), TRUTH.earlier.clean)
-        brute.assert_all(brute.last_diff(model(asked.corrupt), asked), TRUTH.earlier.corrupt)
-    assert TRUTH.earlier.clean == TRUTH.logit_diff == -TRUTH.earlier.corrupt
+        brute.assert_all(brute.last_diff(model(asked.corrupted), asked), TRUTH.earlier.corrupted)
+    assert TRUTH.earlier.clean == TRUTH.logit_diff == -TRUTH.earlier.corrupted
 
 
 def test_logit_difference_is_written_by_the_duplicate_head_alone(model: HookedGPTNeo) -> None:
     asked = compiled.duplicate_pairs(8)
-    for tokens, sign in ((asked.clean, 1), (asked.corrupt, -1)):
+    for tokens, sign in ((asked.clean, 1), (asked.corrupted, -1)):
         written = brute.direct(model, tokens, asked)
         for layer, head in brute.heads(model):
             brute.assert_all(written.pop((layer, head)), sign * TRUTH.direct[layer][head])
@@ -149,9 +149,9 @@ def test_logit_difference_is_written_by_the_duplicate_head_alone(model: HookedGP
 def test_patching_effects_are_the_truths(model: HookedGPTNeo) -> None:
     asked, truth = compiled.duplicate_pairs(8, seed=1), TRUTH.earlier
     for layer, head in brute.heads(model):
-        denoised = brute.patch(model, asked.corrupt, asked.clean, (layer, head))
+        denoised = brute.patch(model, asked.corrupted, asked.clean, (layer, head))
         brute.assert_all(brute.effect(denoised, asked, truth), truth.denoise[layer][head], 1e-6)
-        noised = brute.patch(model, asked.clean, asked.corrupt, (layer, head))
+        noised = brute.patch(model, asked.clean, asked.corrupted, (layer, head))
         brute.assert_all(brute.effect(noised, asked, truth), truth.noise[layer][head], 1e-6)
 
 
@@ -161,7 +161,7 @@ def test_patching_the_head_matters_at_the_last_position_alone(model: HookedGPTNe
         _, cache = model.run_with_cache(asked.clean)
         for position in range(TRUTH.query + 1):
             edit = replace("z", LAYER, cache, head=HEAD, positions=position)
-            logits = model.run_with_edits(asked.corrupt, edit)
+            logits = model.run_with_edits(asked.corrupted, edit)
             expected = float(position == TRUTH.query)
             brute.assert_all(brute.effect(logits, asked, truth), expected, 1e-6)
 
@@ -169,7 +169,7 @@ def test_patching_the_head_matters_at_the_last_position_alone(model: HookedGPTNe
 def test_first_order_effects_are_the_truths(model: HookedGPTNeo) -> None:
     asked, truth = compiled.duplicate_pairs(8, seed=2), TRUTH.earlier
     for (layer, head), change in brute.first_order(model, asked).items():
-        found = change / (truth.clean - truth.corrupt)
+        found = change / (truth.clean - truth.corrupted)
         brute.assert_all(found, truth.first_order[layer][head], 1e-5)
 
 

@@ -140,14 +140,14 @@ def test_spaces_hold_what_the_truth_says(cache: Any) -> None:
 @each_relation
 def test_pairs_differ_in_the_subject(model: HookedGPTNeo, relation: int) -> None:
     asked = fact_pairs(relation)
-    changed = asked.clean != asked.corrupt
+    changed = asked.clean != asked.corrupted
     assert changed[:, TRUTH.subject_position].all()
     assert int(changed.sum()) == len(asked.clean) == 48
     with torch.no_grad():
-        clean, corrupt = model(asked.clean), model(asked.corrupt)
+        clean, corrupted = model(asked.clean), model(asked.corrupted)
     brute.assert_all(brute.last_diff(clean, asked), TRUTH.clean)
-    brute.assert_all(brute.last_diff(corrupt, asked), TRUTH.corrupt)
-    probability = corrupt[:, -1].softmax(-1)[torch.arange(48), asked.answer]
+    brute.assert_all(brute.last_diff(corrupted, asked), TRUTH.corrupted)
+    probability = corrupted[:, -1].softmax(-1)[torch.arange(48), asked.answer]
     brute.assert_all(probability, TRUTH.corrupt_probability, atol=1e-6)
 
 
@@ -175,7 +175,7 @@ def patches(source: Any, *, noise: bool) -> list[tuple[Any, tuple[float, float]]
 def test_patching_effects_are_the_truths(model: HookedGPTNeo, noise: bool) -> None:
     both = [dataclasses.astuple(fact_pairs(relation)) for relation in (0, 1)]
     asked = PromptPairs(*(torch.cat(parts) for parts in zip(*both, strict=True)))
-    tokens, source = (asked.clean, asked.corrupt) if noise else (asked.corrupt, asked.clean)
+    tokens, source = (asked.clean, asked.corrupted) if noise else (asked.corrupted, asked.clean)
     with torch.no_grad():
         _, cache = model.run_with_cache(source)
         asked_of = patches(cache, noise=noise)
@@ -192,7 +192,7 @@ def test_first_order_effects_are_the_truths(model: HookedGPTNeo, relation: int) 
     found = brute.first_order(model, fact_pairs(relation))
     for head, change in found.items():
         expected = TRUTH.first_order if head == TRUTH.relations[relation].mover else 0.0
-        brute.assert_all(change / (TRUTH.clean - TRUTH.corrupt), expected)
+        brute.assert_all(change / (TRUTH.clean - TRUTH.corrupted), expected)
     assert TRUTH.first_order == pytest.approx(0.875, abs=1e-4)
 
 
@@ -202,11 +202,11 @@ def test_attribution_is_the_truths(model: HookedGPTNeo, relation: int, other: bo
     rows = PROMPTS.relation == relation
     tokens, answer = PROMPTS.tokens[rows], PROMPTS.answer[rows]
     objects = TRUTH.relations[relation].objects
-    foil = torch.tensor([next(o for o in objects if o != a) for a in answer.tolist()])
+    wrong = torch.tensor([next(o for o in objects if o != a) for a in answer.tolist()])
     if other:
-        foil = torch.full_like(answer, TRUTH.relations[1 - relation].objects[0])
+        wrong = torch.full_like(answer, TRUTH.relations[1 - relation].objects[0])
     truth = TRUTH.direct_other if other else TRUTH.direct
-    asked = PromptPairs(tokens, tokens, answer, foil)
+    asked = PromptPairs(tokens, tokens, answer, wrong)
     found = brute.direct(model, tokens, asked)
     for name, written in found.items():
         expected = 0.0

@@ -39,7 +39,7 @@ def model(folder: Path) -> HookedGPTNeo:
 def as_asked(gate: Gate) -> tuple[torch.Tensor, compiled.PromptPairs]:
     """Return a gate's four prompts, and answers and foils to read them by."""
     prompts, pair = compiled.gate_prompts(gate), compiled.gate_pairs(gate)
-    answers, foils = pair.answer.expand(4), pair.foil.expand(4)
+    answers, foils = pair.answer.expand(4), pair.wrong.expand(4)
     return prompts, compiled.PromptPairs(prompts, prompts, answers, foils)
 
 
@@ -50,8 +50,8 @@ def test_prompts_say_what_they_mean(model: HookedGPTNeo) -> None:
     for gate, truth in GATES.items():
         prompts, pair = compiled.gate_prompts(gate), compiled.gate_pairs(gate)
         assert torch.equal(pair.clean[0], prompts[3])
-        assert torch.equal(pair.corrupt[0], prompts[0])
-        assert [TRUTH.words[i] for i in (*pair.answer, *pair.foil)] == ["true", "false"]
+        assert torch.equal(pair.corrupted[0], prompts[0])
+        assert [TRUTH.words[i] for i in (*pair.answer, *pair.wrong)] == ["true", "false"]
         assert truth.word == gate
         states = [(state.left, state.right) for state in truth.states]
         assert states == list(itertools.product((0, 1), repeat=2))
@@ -142,7 +142,7 @@ def test_neurons_write_what_the_truth_says(model: HookedGPTNeo, gate: Gate) -> N
     prompts, asked = as_asked(gate)
     with torch.no_grad():
         _, cache = model.run_with_cache(prompts)
-        axis = (model.embed.W_E[asked.answer] - model.embed.W_E[asked.foil]) * model.ln_final.w
+        axis = (model.embed.W_E[asked.answer] - model.embed.W_E[asked.wrong]) * model.ln_final.w
         scale = cache["ln_final.hook_scale"][:, -1]
         mlp = model.blocks[0].mlp
         per_neuron = cache["post", 0][:, -1] * (axis @ mlp.W_out.T) / scale
@@ -158,8 +158,8 @@ def test_patching_effects_are_the_truths(model: HookedGPTNeo, gate: Gate) -> Non
     asked, truth = compiled.gate_pairs(gate), GATES[gate]
 
     def effects(*which: compiled.Head) -> tuple[torch.Tensor, torch.Tensor]:
-        denoised = brute.patch(model, asked.corrupt, asked.clean, *which)
-        noised = brute.patch(model, asked.clean, asked.corrupt, *which)
+        denoised = brute.patch(model, asked.corrupted, asked.clean, *which)
+        noised = brute.patch(model, asked.clean, asked.corrupted, *which)
         return brute.effect(denoised, asked, truth), brute.effect(noised, asked, truth)
 
     for layer, head in brute.heads(model):
@@ -171,8 +171,8 @@ def test_patching_effects_are_the_truths(model: HookedGPTNeo, gate: Gate) -> Non
     brute.assert_all(noised, truth.noise_both, 1e-6)
     with torch.no_grad():
         for tokens, source, expected in (
-            (asked.corrupt, asked.clean, truth.denoise_mlp),
-            (asked.clean, asked.corrupt, truth.noise_mlp),
+            (asked.corrupted, asked.clean, truth.denoise_mlp),
+            (asked.clean, asked.corrupted, truth.noise_mlp),
         ):
             _, cache = model.run_with_cache(source)
             logits = model.run_with_edits(tokens, replace("mlp_out", 0, cache))
@@ -190,7 +190,7 @@ def test_directions_of_patching_disagree() -> None:
 def test_first_order_effects_are_the_truths(model: HookedGPTNeo, gate: Gate) -> None:
     asked, truth = compiled.gate_pairs(gate), GATES[gate]
     for (layer, head), change in brute.first_order(model, asked).items():
-        found = change / (truth.clean - truth.corrupt)
+        found = change / (truth.clean - truth.corrupted)
         brute.assert_all(found, truth.first_order[layer][head], 1e-6)
 
 

@@ -224,3 +224,9 @@ def test_mistakes_are_named(task: Any, n: Any, options: dict[str, Any], message:
     untyped: Any = inspect.unwrap(pairs)  # beartype would say it first
     with pytest.raises(ArgumentError, match=message):
         untyped(task, n, **options)
+
+
+def test_many_pairs_print_as_a_few_lines() -> None:
+    lines = repr(pairs("tense", 64)).splitlines()
+    assert (lines[0], len(lines), lines[-1]) == ("Pairs('tense', 64 pairs)", 5, "  ... and 61 more")
+    assert repr(pairs("tense", 1)).startswith("Pairs('tense', 1 pair)\n")

@@ -103,9 +103,9 @@ def test_no_patch_changes_one_logit(
     asked = compiled.pairs(8, corruption)
     with torch.no_grad():
         unpatched = model(asked.clean)[:, -1]
-        assert torch.equal(model(asked.corrupt)[:, -1], unpatched)
+        assert torch.equal(model(asked.corrupted)[:, -1], unpatched)
     brute.assert_all(brute.last_diff(unpatched[:, None], asked), TRUTH.logit_diff, 0)
-    for tokens, source in ((asked.clean, asked.corrupt), (asked.corrupt, asked.clean)):
+    for tokens, source in ((asked.clean, asked.corrupted), (asked.corrupted, asked.clean)):
         for layer, head in brute.heads(model):
             logits = brute.patch(model, tokens, source, (layer, head))
             brute.assert_all(brute.last_diff(logits, asked), TRUTH.patched[layer][head], 0)
@@ -117,7 +117,7 @@ def test_no_head_writes_or_foretells_anything(
     model: HookedGPTNeo, corruption: Literal["value", "key"]
 ) -> None:
     asked = compiled.pairs(8, corruption)
-    for tokens in (asked.clean, asked.corrupt):
+    for tokens in (asked.clean, asked.corrupted):
         written = brute.direct(model, tokens, asked)
         for layer, head in brute.heads(model):
             brute.assert_all(written.pop((layer, head)), TRUTH.direct[layer][head], 0)

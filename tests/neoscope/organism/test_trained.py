@@ -85,11 +85,11 @@ def test_truth_card_agrees_with_edits(task: str, model: HookedGPTNeo) -> None:
     """The card was made with TransformerLens's hooks; neoscope's edits find the same."""
     told = organism.truth_card()["models"][0]["tasks"][task]
     asked = PromptPairs(*pairs(task, 256).ids())
-    clean, corrupt = (
-        float(brute.last_diff(model(x), asked).mean()) for x in (asked.clean, asked.corrupt)
+    clean, corrupted = (
+        float(brute.last_diff(model(x), asked).mean()) for x in (asked.clean, asked.corrupted)
     )
     assert abs(clean - told["logit_diff"]["clean"]["mean"]) < 1e-3
     for layer, head in brute.heads(model):
-        patched = brute.patch(model, asked.corrupt, asked.clean, (layer, head))
-        effect = (float(brute.last_diff(patched, asked).mean()) - corrupt) / (clean - corrupt)
+        patched = brute.patch(model, asked.corrupted, asked.clean, (layer, head))
+        effect = (float(brute.last_diff(patched, asked).mean()) - corrupted) / (clean - corrupted)
         assert abs(effect - told["heads"]["denoise"]["effect"][layer][head]) < 1e-3

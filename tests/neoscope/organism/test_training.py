@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
-import random
 import shutil
 import signal
-import subprocess
-import sys
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,42 +14,16 @@ import pytest
 import torch
 
 from neoscope.errors import CheckpointError
-from neoscope.model import HookedGPTNeo
-from neoscope.organism import initial
-from neoscope.organism.bundle import check
-from neoscope.organism.gates import Gate, GateReport
-from neoscope.organism.language import TASKS
-from neoscope.organism.language import lexicon as lex
-from neoscope.organism.language.grammar import END
-from neoscope.organism.language.vocabulary import encode
-from neoscope.organism.training import loop, rows, state
-from neoscope.organism.training.loop import Stage, Training
+from neoscope.organism.training import rows, state
+from neoscope.organism.training.loop import Training
+from tests.neoscope.organism.short_training import LAST, begin, shorten
 
 torch.set_num_threads(1)
-entry = importlib.import_module("neoscope.organism.training.__main__")
-LAST = 10
-"""The step with which the shortened training ends."""
-NEAR = {0: 0.05, 2: 0.5, 4: 0.95}
-"""What the held-out repeats are said to give; from step 4 on they are continued."""
 
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make training ten tiny steps with all three stages; one in four saves."""
-    stages = {"near": Stage(2, 0, 64), "far": Stage(2, 0, 64), "all": Stage(1, 2, 64)}
-    for name, value in {
-        "STAGES": stages, "LAST_STEPS": 4, "_SAVE_EVERY": 4, "_SPREAD": 24, "_TAKE_OVER": 2,
-        "_LOOK_EVERY": {"near": 2, "far": 2, "all": 2},
-    }.items():  # fmt: skip
-        monkeypatch.setattr(loop, name, value)
-
-
-def begin(folder: Path, monkeypatch: pytest.MonkeyPatch, seed: int = 0) -> Training:
-    torch.set_num_threads(1)
-    model = HookedGPTNeo.from_pretrained(initial.random_twin(seed))
-    training = Training(model, folder, seed)
-    monkeypatch.setattr(loop, "continued", lambda model, items: NEAR.get(training.state.step, 0.95))
-    return training
+    shorten(monkeypatch)
 
 
 def silent(_: state.State) -> None:
@@ -252,167 +221,3 @@ def test_saving_twice_at_one_step_keeps_the_first_until_the_second_is_whole(
     training.save()
     assert len(list(folder.glob("step-*"))) == 1
     assert same(begin(folder, monkeypatch), unbroken)
-
-
-# Rows.
-
-
-def test_weight_marks_the_words_that_the_earlier_copy_tells() -> None:
-    ids, weight = rows.repeated(random.Random("rows"), 400, 128, range(97))
-    assert ids.shape == weight.shape == (400, 128)
-    assert weight.unique().tolist() == pytest.approx([rows.UNTOLD, 1.0])
-    for row, marks in zip(ids.tolist(), weight.tolist(), strict=True):
-        assert max(Counter(row).values()) <= 2
-        for k, mark in enumerate(marks):
-            before = row[: k - 1].index(row[k - 1]) if k and row[k - 1] in row[: k - 1] else None
-            assert (before is not None and row[before + 1] == row[k]) == (mark == 1.0)
-    # The weights leave no doubt of where copies stand: any other repeat begins one.
-    assert 0.1 < (weight == 1.0).float().mean() < 0.5
-
-
-def test_distances_of_copies_are_those_asked_for() -> None:
-    for distances in ((0,), (5, 6), (50,)):
-        ids, weight = rows.repeated(random.Random("rows"), 60, 128, distances)
-        for row, marks in zip(ids.tolist(), weight.tolist(), strict=True):
-            for k in range(128):
-                if marks[k] == 1.0:
-                    apart = k - row.index(row[k])
-                    assert any(4 <= apart - d <= 20 for d in distances)
-
-
-def test_documents_stand_between_ends() -> None:
-    (end, stop) = encode([END, "."])
-    ids = rows.language(random.Random("documents"), 200, 128)
-    assert ids.shape == (200, 128)
-    assert (ids[1::2, 0] == end).all() and (ids[::2, 0] != end).all()
-    capitals = set(encode(w for w in lex.parts_of_speech() if w[0].isupper()))
-    for row in ids.tolist():
-        for k, token in enumerate(row):
-            if token == end and k:
-                assert row[k - 1] == stop
-            if k and row[k - 1] == end:
-                assert token in capitals
-
-
-def test_shares_are_of_all_documents() -> None:
-    assert sum(rows.SHARES.values()) == pytest.approx(1.0)
-    assert set(rows.SHARES) == set(TASKS) - {"induction", "far-induction"}
-
-
-# The command.
-
-
-def report(ok: bool) -> GateReport:
-    gate = Gate("ioi", "right", 1.0 if ok else 0.5, 0.97, at_least=True, n=10)
-    return GateReport((gate,), (2, 1))
-
-
-def command(out: Path, *more: str) -> int:
-    return int(entry.main(["--out", str(out), "--threads", "1", *more]))
-
-
-@pytest.fixture
-def trained(unbroken: Training, tmp_path: Path) -> Path:
-    shutil.copytree(unbroken.folder, tmp_path / "training")
-    return tmp_path
-
-
-def test_failing_gate_writes_no_model(
-    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(entry, "measure", lambda model: report(ok=False))
-    assert command(trained) == 1
-    assert not (trained / "model").exists()
-    said = capsys.readouterr().out
-    assert "going on from step 10" in said
-    assert "FAIL ioi: right: 0.5000 (>= 0.97)" in said
-    assert "no weights are written: a gate fails" in said
-
-
-def test_passing_gates_write_model_and_card(
-    trained: Path,
-    unbroken: Training,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setattr(entry, "measure", lambda model: report(ok=True))
-    assert command(trained) == 0
-    assert f"written: {trained / 'model'}" in capsys.readouterr().out
-    for folder in ("model", "model/before", "model/during", "model/after"):
-        check(trained / folder)
-    model = HookedGPTNeo.from_pretrained(trained / "model")
-    for name, weight in model.named_parameters():
-        assert torch.equal(weight, unbroken.weights[name])
-    card = json.loads((trained / "model" / "card.json").read_text())
-    assert card["gates"]["ok"]
-    training = card["training"]
-    assert training["data_sha256"] == unbroken.state.data
-    assert training["code_sha256"].split(", ")[0] == unbroken.state.codes[0]
-    assert training["moments"] == {"before": 0, "during": 2, "after": 4}
-    assert training["steps"] == LAST and training["seed"] == 0
-    assert card["loss"]["step"] == [2, 4, 6, 8, 10]
-    assert card["repeats_continued"]["near"][:3] == [0.05, 0.5, 0.95]
-
-
-def test_model_is_written_without_moments_that_no_look_met(
-    trained: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (trained / "training" / "during.safetensors").unlink()
-    monkeypatch.setattr(entry, "measure", lambda model: report(ok=True))
-    assert command(trained) == 0
-    card = json.loads((trained / "model" / "card.json").read_text())
-    assert card["training"]["moments"] == {"before": 0, "after": 4}
-
-
-def test_command_says_how_to_go_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(loop, "continued", lambda model, items: 0.0)
-
-    def interrupt(self: Any, known: state.State) -> None:
-        if known.step == 2:
-            raise KeyboardInterrupt
-
-    assert command(tmp_path, "--minutes", "1e-9") == 1
-    assert "(until induction appears)" in (said := capsys.readouterr().out)
-    assert "not finished within 1e-09 minutes (step 1)" in said and "more --minutes" in said
-    monkeypatch.setattr(entry._Teller, "__call__", interrupt)
-    assert command(tmp_path) == 130
-    said = capsys.readouterr().out
-    assert "going on from step 1 in" in said
-    assert "stopped at step 2; the same command goes on from its last save" in said
-
-
-def test_command_explains_itself_and_its_arguments() -> None:
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "neoscope.organism.training", *arguments],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-
-    said = run("--help")
-    assert said.returncode == 0
-    assert all(option in said.stdout for option in ("--seed", "--minutes", "--out", "--device"))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--minutes", "0"], "found '0', expected a number above 0"),
-        (["--minutes", "nan"], "found 'nan', expected a number above 0"),
-        (["--seed", "-1"], "found '-1', expected a whole number from 0"),
-        (["--threads", "two"], "found 'two', expected a whole number from 1"),
-    ],
-)
-def test_bad_arguments_are_named(
-    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit):
-        entry.main(arguments)
-    assert message in capsys.readouterr().err
-
-
-def test_a_file_in_the_place_of_the_folder_is_told(tmp_path: Path) -> None:
-    (tmp_path / "log").write_text("")
-    with pytest.raises(CheckpointError, match=r"--out .*log: no such folder can be made"):
-        entry.main(["--out", str(tmp_path / "log")])

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from neoscope.errors import CheckpointError
+from neoscope.making.truth import main
 from neoscope.model import HookedGPTNeo
 from neoscope.organism import compiled, initial
 from neoscope.organism.language import pairs
 from neoscope.organism.truth import NAME, load
-from neoscope.organism.truth.__main__ import main
 from neoscope.organism.truth.card import measure_task, n_forwards, write
 from neoscope.organism.truth.claims import claims, strongest
 from neoscope.organism.truth.progress import Progress

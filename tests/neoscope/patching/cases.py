@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 import neoscope as ns
-from neoscope.patching.cells import BY_HEAD, SITES, SQUARE, WINDOWED, Cell
-from neoscope.patching.exact import Exact, exact_effects
-from neoscope.patching.prompts import Prompts, read_prompts
+from neoscope.patching.engine.cells import BY_HEAD, SITES, SQUARE, WINDOWED, Cell
+from neoscope.patching.engine.exact import Exact, exact_effects
+from neoscope.patching.prompts.pairs import Prompts, read_prompts
 from tests.neoscope.patching import plain
 
 KINDS: dict[str, dict[str, Any]] = {

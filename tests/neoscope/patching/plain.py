@@ -11,8 +11,8 @@ from torch import Tensor
 
 import neoscope as ns
 from neoscope.edits import transform
-from neoscope.patching.cells import Cell
-from neoscope.patching.prompts import Prompts
+from neoscope.patching.engine.cells import Cell
+from neoscope.patching.prompts.pairs import Prompts
 from neoscope.tokens import Tokens
 
 Donor = Callable[[str, int | None], Tensor]

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from neoscope.patching.cells import SITES, SQUARE, Cell
-from neoscope.patching.prompts import Prompts, read_prompts
+from neoscope.patching.engine.cells import SITES, SQUARE, Cell
+from neoscope.patching.prompts.pairs import Prompts, read_prompts
 from tests.neoscope.patching import plain
 from tests.neoscope.patching.cases import cells_of, check_exact, model_of, prompts_of
 

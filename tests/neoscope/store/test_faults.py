@@ -62,7 +62,7 @@ def test_killed_writer_is_resumed_byte_equal(tmp_path: Path, file_format: str) -
     listed = set()
     for moment in range(MOMENTS):
         folder = tmp_path / str(moment)
-        if (folder / "manifest.json").exists():
+        if (folder / "_manifest.json").exists():
             # Every shard that the manifest lists is whole, whatever the moment.
             store = FeatureStore.open(folder, partial=True)
             assert not [line for line in store.verify() if "extra" not in line]
@@ -159,7 +159,7 @@ def test_file_size_limit_is_an_error_and_not_a_signal(tmp_path: Path) -> None:
     command = [sys.executable, "-c", code, str(tmp_path / "s")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert "StoreError" in done.stderr and "could not be written" in done.stderr
-    assert sorted(contents(tmp_path / "s")) == ["manifest.json"]
+    assert sorted(contents(tmp_path / "s")) == ["_manifest.json"]
 
 
 def test_read_only_disk_is_named_and_can_be_read(tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_incomplete_store_says_how_to_go_on(tmp_path: Path) -> None:
 
 
 def test_what_is_no_store_is_named(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"is no feature store: it holds no manifest.json"):
+    with pytest.raises(StoreError, match=r"is no feature store: it holds no _manifest.json"):
         FeatureStore.open(tmp_path)
     with pytest.raises(StoreError, match="is no feature store: it is no folder"):
         FeatureStore.open(tmp_path / "nothing")
@@ -217,7 +217,7 @@ def test_what_is_no_store_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_damaged_manifest_is_refused(tmp_path: Path, old: str, new: str) -> None:
-    path = build(tmp_path / "s") / "manifest.json"
+    path = build(tmp_path / "s") / "_manifest.json"
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new, 1))
@@ -230,12 +230,12 @@ def test_damaged_manifest_is_refused(tmp_path: Path, old: str, new: str) -> None
 
 
 def test_binary_manifest_and_later_format_are_refused(tmp_path: Path) -> None:
-    path = build(tmp_path / "s") / "manifest.json"
+    path = build(tmp_path / "s") / "_manifest.json"
     record = json.loads(path.read_text())
     path.write_text(json.dumps({**record, "format": 2}))
     with pytest.raises(StoreError, match=r"in format 2; this one reads up to 1: upgrade"):
         FeatureStore.open(tmp_path / "s")
     for data in (b"\xff\xfe\x00", b"[" * 100_000, b"[]", b""):
         path.write_bytes(data)
-        with pytest.raises(StoreError, match=r"manifest.json is damaged: .*put the original back"):
+        with pytest.raises(StoreError, match=r"_manifest.json is damaged: .*put the original back"):
             FeatureStore.open(tmp_path / "s")

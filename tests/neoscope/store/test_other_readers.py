@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from neoscope.store import FeatureStore
+from neoscope.store.disk import LOCK, TEMPORARY
 from tests.neoscope.store.building import build
 
 READERS = {
@@ -75,6 +76,24 @@ def test_parquet_is_read_without_neoscope(tmp_path: Path, reader: str) -> None:
     for at, name in ((1, "half"), (2, "wide"), (3, "loss")):
         expected = store.to_numpy(name).astype(np.float64)
         assert np.array_equal(np.array([row[at] for row in rows]), expected), name
+
+
+def test_pandas_and_pyarrow_read_the_folder_as_it_is(tmp_path: Path) -> None:
+    import pandas as pd
+    import pyarrow.dataset as ds
+    import pyarrow.parquet as pq
+
+    folder = build(tmp_path / "s")
+    store = FeatureStore.open(folder)
+    store.to_numpy("wide", mmap=True)  # leaves a copy that can be mapped
+    beside = (LOCK, "._manifest.json.0.tmp", ".part-00003.parquet.0.tmp")
+    for name in beside:  # as while it is written, and after a writer was killed
+        (folder / name).write_text("{")
+    expected = store.to_numpy("id").tolist()
+    assert pd.read_parquet(folder)["id"].tolist() == expected
+    assert pq.read_table(folder)["id"].to_pylist() == expected
+    assert ds.dataset(folder).to_table()["id"].to_pylist() == expected
+    assert all(TEMPORARY.fullmatch(name) for name in beside[1:])
 
 
 def test_null_features_are_null_elsewhere(tmp_path: Path) -> None:

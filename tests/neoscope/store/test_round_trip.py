@@ -102,7 +102,7 @@ def test_written_twice_is_byte_equal(tmp_path: Path, file_format: str) -> None:
         contents(build(tmp_path / name, nulls=True, file_format=file_format)) for name in "ab"
     )
     assert first == second
-    assert set(first) - {"manifest.json"} and all(name[0] != "." for name in first)
+    assert set(first) - {"_manifest.json"} and all(name[0] != "." for name in first)
 
 
 def test_parquet_is_compressed_and_says_what_it_is(tmp_path: Path) -> None:
@@ -148,9 +148,9 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
     build(tmp_path / "s", shards=1, file_format="npy")
     path = tmp_path / "s" / "part-00000.half.npy"
     np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    record = json.loads((tmp_path / "s" / "manifest.json").read_text())
+    record = json.loads((tmp_path / "s" / "_manifest.json").read_text())
     record["shards"][0]["files"][path.name]["bytes"] = path.stat().st_size
-    (tmp_path / "s" / "manifest.json").write_text(json.dumps(record))
+    (tmp_path / "s" / "_manifest.json").write_text(json.dumps(record))
     with pytest.raises(StoreError, match=r"shard 0 of .* cannot be read"):
         FeatureStore.open(tmp_path / "s").to_numpy("half")
 
@@ -186,7 +186,7 @@ def test_column_that_parquet_cannot_hold_is_named_with_its_shard(tmp_path: Path)
 
 
 def test_type_that_no_feature_has_is_refused(tmp_path: Path) -> None:
-    path = build(tmp_path / "s", file_format="npy") / "manifest.json"
+    path = build(tmp_path / "s", file_format="npy") / "_manifest.json"
     path.write_text(path.read_text().replace("<element: halffloat>[4]", "<element: int64>[4]"))
     with pytest.raises(StoreError, match="no type that a feature can have: 'int64'"):
         FeatureStore.open(tmp_path / "s").to_arrow()

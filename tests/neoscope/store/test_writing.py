@@ -189,7 +189,7 @@ def test_shards_are_written_once_and_have_the_same_columns(tmp_path: Path) -> No
         with pytest.raises(StoreError, match="shard 1 should begin at input row 5, but the next"):
             out.finish({})
     assert sorted(contents(tmp_path / "s")) == [
-        "manifest.json",
+        "_manifest.json",
         "part-00000.parquet",
         "part-00002.parquet",
     ]
@@ -206,7 +206,7 @@ def test_facts_are_json(tmp_path: Path) -> None:
     with writer(tmp_path / "s") as out:
         out.write(0, 0, 5, rows_of(0), FEATURES, {"n": np.int64(3), "skipped": ({"id": b"x"},)})
         assert out.shard_facts(0) == {"n": 3, "skipped": [{"id": "b'x'"}]}
-    record = json.loads((tmp_path / "s" / "manifest.json").read_text())
+    record = json.loads((tmp_path / "s" / "_manifest.json").read_text())
     assert list(record) == [
         "format", "kind", "neoscope", "file_format", "identity", "about", "schema", "shards",
         "complete", "summary",

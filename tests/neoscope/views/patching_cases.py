@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from neoscope.patching.axes import Axis
-from tests.neoscope.patching.results import result
+from neoscope.patching.results.axes import Axis
+from tests.neoscope.patching.made_results import result
 
 
 def effects(figure: Any) -> np.ndarray:

@@ -11,14 +11,9 @@ import neoscope as ns
 from neoscope import analysis, views
 from neoscope.analysis import Attribution
 from neoscope.errors import ViewError
-from neoscope.patching.statistics import bootstrap
+from neoscope.patching.results.statistics import bootstrap
 
 TEXT = "When Mary and John went to the store, John gave a drink to"
-
-
-@pytest.fixture(scope="module")
-def model() -> ns.HookedGPTNeo:
-    return ns.load("organism")
 
 
 @pytest.fixture(scope="module")
@@ -133,9 +128,9 @@ def test_how_well_parts_add_up_is_no_sum(one: Attribution) -> None:
 
 
 def test_head_map_has_its_numbers_in_its_cells(one: Attribution) -> None:
-    cells = views.attribution_heads(one).data[0]
-    assert cells.texttemplate == "%{text}"
-    assert float(cells.text[2][1]) == pytest.approx(float(one.heads[2][1]), abs=0.006)
+    written = views.attribution_heads(one).data[1]
+    said = dict(zip(zip(written.y, written.x, strict=True), written.text, strict=True))
+    assert float(said["2", "1"]) == pytest.approx(float(one.heads[2][1]), abs=0.006)
 
 
 def test_patterns_do_not_ask_plotly_for_a_contrast(one: Attribution) -> None:

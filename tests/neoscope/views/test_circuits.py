@@ -10,17 +10,17 @@ import pytest
 import neoscope as ns
 from neoscope import patching, views
 from neoscope.errors import ViewError
-from neoscope.patching.gradient.circuit import Circuit
-from neoscope.patching.gradient.graph import Edge, Graph
-from neoscope.views.circuit_drawing import bend, place
+from neoscope.patching.circuits.circuit import Circuit
+from neoscope.patching.circuits.graph import Edge, Graph
+from neoscope.views.figures.circuits.drawing import bend, place
 
 
 @pytest.fixture(scope="module")
 def induction() -> Any:
     """The compiled induction circuit, scored."""
     model, data = ns.load("induction"), ns.organism.compiled.pairs(4, "key")
-    metric = patching.logit_diff(data.answer, data.foil)
-    return model, data, metric, patching.eap(model, data.clean, data.corrupt, metric)
+    metric = patching.logit_diff(data.answer, data.wrong)
+    return model, data, metric, patching.eap(model, data.clean, data.corrupted, metric)
 
 
 def said(figure: Any) -> str:
@@ -142,7 +142,7 @@ def test_edge_scores_are_senders_by_receivers_without_edges_that_do_not_exist(
 def test_paths_by_position_are_panels(induction: Any) -> None:
     model, data, metric, _ = induction
     found = patching.path_patch(
-        model, data.clean, data.corrupt, metric, ["embed", "a0.h0"], ["a1.h0<k>", "logits"],
+        model, data.clean, data.corrupted, metric, ["embed", "a0.h0"], ["a1.h0<k>", "logits"],
         positions=None,
     )  # fmt: skip
     figure = views.paths(found, select={"pos": slice(0, 3)})
@@ -153,7 +153,7 @@ def test_paths_by_position_are_panels(induction: Any) -> None:
 
 
 def test_a_sweep_has_no_paths() -> None:
-    from tests.neoscope.patching.results import result
+    from tests.neoscope.patching.made_results import result
 
     with pytest.raises(ViewError, match=r"axes \['layer', 'pos'\]"):
         views.paths(result())
@@ -162,7 +162,7 @@ def test_a_sweep_has_no_paths() -> None:
 def test_faithfulness_rises_along_its_curve(induction: Any) -> None:
     model, data, metric, edges = induction
     found = [
-        measure(model, edges.circuit(n), data.clean, data.corrupt, metric)
+        measure(model, edges.circuit(n), data.clean, data.corrupted, metric)
         for measure in (patching.faithfulness, patching.completeness)
         for n in (5, 3)
     ]
@@ -183,7 +183,7 @@ def test_what_is_no_faithfulness_is_refused(induction: Any) -> None:
 
 def test_minimality_is_ordered_by_what_is_lost(induction: Any) -> None:
     model, data, metric, edges = induction
-    found = patching.minimality(model, edges.circuit(3), data.clean, data.corrupt, metric)
+    found = patching.minimality(model, edges.circuit(3), data.clean, data.corrupted, metric)
     bars = views.minimality(found, most=2).data[0]
     assert len(bars.x) == 2 and abs(bars.x[0]) >= abs(bars.x[1])
     assert "2 of 3 edges" in said(views.minimality(found, most=2))

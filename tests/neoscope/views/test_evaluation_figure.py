@@ -11,6 +11,7 @@ import pytest
 from neoscope import views
 from neoscope.errors import ViewError
 from neoscope.evaluate import Comparison, Evaluation
+from neoscope.evaluate.identifying import Identity
 
 
 def numbers(*values: float) -> Any:
@@ -80,6 +81,23 @@ def test_rows_of_one_name_stay_apart() -> None:
     twice = dataclasses.replace(SCORES, label=("B", "B", "B"))
     bars = next(trace for trace in views.evaluation(twice).data if trace.type == "bar")
     assert len(set(bars.y)) == 2
+
+
+def test_identity_stands_within_its_band_or_at_the_edge() -> None:
+    found = Identity(
+        model="m", published_as="125m", what=("a <b>", "b", "exact"), value=numbers(1, 5, 7),
+        published=numbers(1.1, 1, 6), within=numbers(0.2, 1, 0), source=("x", "y", "z"),
+    )  # fmt: skip
+    figure = views.plot(found)
+    assert list(figure.data[0].x) == pytest.approx([-0.5, 3, 3])
+    assert list(figure.data[0].marker.symbol) == ["circle", "x", "x"]
+    said = figure.layout.title.subtitle.text
+    assert "2 of 3 figures are farther off" in said
+    assert "<b>" not in str(figure.data[0].y)
+    bare = numbers()
+    unknown = Identity("m", None, (), bare, bare, bare, ())
+    with pytest.raises(ViewError, match="no figures are published"):
+        views.identity(unknown)
 
 
 def test_no_score_is_refused() -> None:

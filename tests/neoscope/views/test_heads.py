@@ -52,9 +52,10 @@ def values(figure: go.Figure) -> np.ndarray:
 def test_map_holds_the_scores_with_values_written_and_errors_on_hover(scores: HeadScores) -> None:
     figure = views.heads(scores)
     kind = scores.names.index("induction")
-    trace = figure.data[-1]
+    *_, trace, written = figure.data
     assert np.allclose(np.asarray(trace.z), scores.score[kind], equal_nan=True)
-    assert trace.text[2][0] == f"{scores.score[kind, 2, 0]:.2f}"
+    at = list(zip(written.y, written.x, strict=True)).index(("2", "0"))
+    assert written.text[at] == f"{scores.score[kind, 2, 0]:.2f}"
     assert trace.customdata[2][0][0] == f"{scores.stderr[kind, 2, 0]:.2g}"
     assert "standard error %{customdata[0]}" in trace.hovertemplate
     assert trace.y == ("0", "1 local", "2", "3 local")
@@ -63,7 +64,7 @@ def test_map_holds_the_scores_with_values_written_and_errors_on_hover(scores: He
 
 def test_what_a_window_rules_out_is_marked_and_never_zero(scores: HeadScores) -> None:
     figure = views.heads(scores, score="induction_beyond")
-    grey, trace = figure.data
+    grey, trace, _ = figure.data
     assert [list(row) for row in grey.text] == [[""] * 4, ["cannot"] * 4] * 2
     assert np.isnan(np.asarray(trace.z)[[1, 3]]).all()
     assert "cannot" in grey.hovertemplate and "Grey: cannot" in below(figure)

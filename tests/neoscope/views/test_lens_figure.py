@@ -12,18 +12,13 @@ import neoscope as ns
 from neoscope import analysis, views
 from neoscope.analysis import LensResult, TunedLens
 from neoscope.errors import ViewError
-from neoscope.views import lens_figure
+from neoscope.views.figures.lens import figure as lens_figure
 
 TEXT = "When Mary and John went to the store, John gave a drink to Mary."
 
 
 def mode(trace: Any) -> Any:
     return trace.to_plotly_json().get("mode")
-
-
-@pytest.fixture(scope="module")
-def model() -> ns.HookedGPTNeo:
-    return ns.load("organism")
 
 
 @pytest.fixture(scope="module")

@@ -16,24 +16,7 @@ from neoscope.errors import MissingExtraError, NeoscopeError, SiteError, ViewErr
 from neoscope.views.microscope import page_widget as module
 from neoscope.views.microscope.desk import MicroscopeDesk
 from neoscope.views.microscope.showing import answer, show
-
-MARY = "When Mary and John went to the store, John gave a drink to"
-JOHN = "When Mary and John went to the store, Mary gave a drink to"
-
-
-@pytest.fixture(scope="module")
-def model() -> ns.HookedGPTNeo:
-    return ns.load("organism")
-
-
-@pytest.fixture
-def desk(model: ns.HookedGPTNeo) -> MicroscopeDesk:
-    direction = torch.linspace(-1, 1, model.config.d_model)
-    return MicroscopeDesk(model, MARY, other=JOHN, directions={"slope": direction})
-
-
-def close(found: torch.Tensor, expected: torch.Tensor) -> bool:
-    return float((found - expected).abs().max()) <= 1e-5 * float(expected.abs().max())
+from tests.neoscope.views.microscope_cases import MARY, close
 
 
 def tell(desk: MicroscopeDesk, **message: Any) -> dict[str, Any]:
@@ -97,16 +80,16 @@ def test_edits_show_in_the_patterns(desk: MicroscopeDesk) -> None:
 
 
 def test_steering_is_the_edit_of_that_name(desk: MicroscopeDesk, model: ns.HookedGPTNeo) -> None:
-    state = tell(desk, do="steer", name="slope", layer=1, scale=3.0)
+    state = tell(desk, do="steer", name="it's a slope", layer=1, scale=3.0)
     direction = torch.linspace(-1, 1, model.config.d_model)
     edit = steer("resid_post", 1, direction / direction.norm(), 3.0)
     with torch.no_grad():
         expected = model.run_with_edits(MARY, [edit])[0]
     assert state["error"] == "" and close(desk.run.logits, expected)
-    assert state["steering"] == [{"name": "slope", "layer": 1, "scale": 3.0}]
-    tell(desk, do="steer", name="slope", layer=2, scale=1.0)
+    assert state["steering"] == [{"name": "it's a slope", "layer": 1, "scale": 3.0}]
+    tell(desk, do="steer", name="it's a slope", layer=2, scale=1.0)
     assert [one["layer"] for one in show(desk).state["steering"]] == [2]
-    assert tell(desk, do="steer", name="slope", layer=2, scale=0)["changes"] == []
+    assert tell(desk, do="steer", name="it's a slope", layer=2, scale=0)["changes"] == []
 
 
 def test_tuned_lens_is_read_and_another_models_is_refused(model: ns.HookedGPTNeo) -> None:
@@ -130,8 +113,11 @@ def test_tuned_lens_is_read_and_another_models_is_refused(model: ns.HookedGPTNeo
         ({"do": "position", "position": -1}, "position -1"),
         ({"do": "switch", "layer": 0, "head": 9, "how": "zero"}, "head 9"),
         ({"do": "switch", "layer": 0, "head": 0, "how": "meen"}, "did you mean 'mean'"),
-        ({"do": "steer", "name": "slop", "layer": 0, "scale": 1}, "did you mean 'slope'"),
-        ({"do": "steer", "name": "slope", "layer": 0, "scale": "far"}, "expected a number"),
+        (
+            {"do": "steer", "name": "its a slope", "layer": 0, "scale": 1},
+            'did you mean "it\'s a slope"',
+        ),
+        ({"do": "steer", "name": "it's a slope", "layer": 0, "scale": "far"}, "expected a number"),
         ({"do": "map", "site": "resid"}, "did you mean 'resid_post'"),
         ({"do": "patch", "layer": 0}, "needs a position or a head"),
     ],
@@ -248,3 +234,10 @@ def test_missing_widgets_are_told_of(
 def test_no_such_part_in_python_raises(desk: MicroscopeDesk) -> None:
     with pytest.raises(SiteError, match="there are 4, from 0 to 3"):
         desk.switch(7)
+
+
+def test_printed_it_says_what_it_shows_and_where(model: ns.HookedGPTNeo) -> None:
+    scope = ns.views.Microscope(model, MARY)
+    scope.switch_off(2, 1)
+    assert repr(scope).startswith("Microscope('When Mary")
+    assert "1 edit; it needs a notebook" in repr(scope)

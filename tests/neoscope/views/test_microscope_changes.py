@@ -15,30 +15,15 @@ import neoscope as ns
 from neoscope import patching
 from neoscope.edits import ablate, replace, steer
 from neoscope.errors import EditError, ViewError
+from neoscope.views import Microscope
 from neoscope.views.microscope import page_widget as module
 from neoscope.views.microscope.desk import MicroscopeDesk
 from neoscope.views.microscope.quantising import shares, signed, thumbnails
 from neoscope.views.microscope.showing import answer, show
 from neoscope.views.microscope.static_page import static_page
+from tests.neoscope.views.microscope_cases import JOHN, MARY, close
 
-MARY = "When Mary and John went to the store, John gave a drink to"
-JOHN = "When Mary and John went to the store, Mary gave a drink to"
 STATIC = Path(module.__file__).parents[1] / "static" / "microscope"
-
-
-@pytest.fixture(scope="module")
-def model() -> ns.HookedGPTNeo:
-    return ns.load("organism")
-
-
-@pytest.fixture
-def desk(model: ns.HookedGPTNeo) -> MicroscopeDesk:
-    direction = torch.linspace(-1, 1, model.config.d_model)
-    return MicroscopeDesk(model, MARY, other=JOHN, directions={"it's a slope": direction})
-
-
-def close(found: torch.Tensor, expected: torch.Tensor) -> bool:
-    return float((found - expected).abs().max()) <= 1e-5 * float(expected.abs().max())
 
 
 # ---- edits ------------------------------------------------------------------------------------
@@ -129,6 +114,21 @@ def test_a_map_is_the_sweep_and_a_click_is_its_cell(
     assert show(desk).state["patched"]
     assert answer(desk, {"do": "patch", "layer": row, **place}) == ""
     assert desk.edits == []
+
+
+def test_a_measurement_says_how_far_it_is(
+    desk: MicroscopeDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[int, int]] = []
+    desk.compare("z", lambda done, total: told.append((done, total)))
+    assert told == sorted(told) and told[-1] == (16, 16)
+    scope = Microscope(desk.model, MARY, other=JOHN)
+    sent: list[dict[str, int]] = []
+    monkeypatch.setattr(scope, "send", sent.append)
+    scope._answer(scope, {"do": "map", "site": "z"}, [])  # type: ignore[attr-defined]
+    assert [(one["done"], one["total"]) for one in sent] == told
+    found = scope.patching
+    assert found is not None and found.mean.shape == (4, 4)
 
 
 def test_map_of_a_long_prompt_is_in_blocks(model: ns.HookedGPTNeo) -> None:

@@ -16,13 +16,7 @@ from neoscope.views import Microscope
 from neoscope.views.microscope.desk import MicroscopeDesk
 from neoscope.views.microscope.showing import show
 from neoscope.views.microscope.static_page import static_page
-
-MARY = "When Mary and John went to the store, John gave a drink to"
-
-
-@pytest.fixture(scope="module")
-def model() -> ns.HookedGPTNeo:
-    return ns.load("organism")
+from tests.neoscope.views.microscope_cases import MARY
 
 
 def test_model_with_edits_in_force_is_refused_at_every_run(model: ns.HookedGPTNeo) -> None:

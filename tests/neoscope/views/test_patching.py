@@ -7,7 +7,7 @@ import json
 import numpy as np
 
 from neoscope import views
-from tests.neoscope.patching.results import result
+from tests.neoscope.patching.made_results import result
 from tests.neoscope.views.patching_cases import effects, legend, marks, said
 
 EVIL = "<script>alert(1)</script>"

@@ -11,8 +11,8 @@ import torch
 import neoscope as ns
 from neoscope import patching, views
 from neoscope.errors import ViewError
-from neoscope.patching.das_result import DasControls, DasResult
 from neoscope.patching.gradient.audit import Audit
+from neoscope.patching.subspace.result import DasControls, DasResult
 
 
 @pytest.fixture(scope="module")

@@ -163,7 +163,7 @@ def test_confusion_counts_and_shares_by_hand() -> None:
     trace = figure.data[0]
     assert trace.z.tolist() == [[np.float32(2 / 3), np.float32(1 / 3)], [0, 1]]
     assert trace.customdata[0][1].tolist() == [1, 3, 0.5]
-    assert trace.text[0][1] == "1<br>33%"
+    assert figure.data[1].text[1] == "1<br>33%"
     said = figure.layout.title.subtitle.text
     assert "3 of 4 rows right (75.0%)" in said
     assert "a → b (1)" in said

@@ -16,13 +16,7 @@ from neoscope.views.report.parts import Picture, Prose, Section, Table
 from neoscope.views.report.sections_reading import last_positions
 from neoscope.views.report.study import Study
 from neoscope.views.report.writing import shown_text
-
-QUIET = {"progress": False}
-
-
-@pytest.fixture(scope="module")
-def model() -> ns.HookedGPTNeo:
-    return ns.load("organism")
+from tests.neoscope.views.report_page import QUIET
 
 
 def section(report: Report, name: str) -> Section:
@@ -109,18 +103,18 @@ def test_words_of_a_long_text_are_shown_at_its_end(model: ns.HookedGPTNeo) -> No
     assert any(trace.mode == "text" for trace in found.figure.data if trace.type == "scatter")
 
 
-def test_checks_that_must_exceed_their_limit_say_so(model: ns.HookedGPTNeo) -> None:
-    rows = tables(section(Report(model, sections="contract", **QUIET), "contract"))["Checks"].rows
+def test_checks_that_must_exceed_their_limit_say_so(report: Report) -> None:
+    rows = tables(section(report, "contract"))["Checks"].rows
     limits = {row[0]: row[4] for row in rows}
     assert limits["moves what follows"] == "> 0"
     assert all(said.startswith("≤ ") for what, said in limits.items()
                if what not in ("moves what follows", "gradient"))  # fmt: skip
 
 
-def test_two_induction_numbers_are_told_apart(model: ns.HookedGPTNeo) -> None:
-    made = section(Report(model, sections="heads", **QUIET), "heads")
+def test_two_induction_numbers_are_told_apart(report: Report) -> None:
+    blocks = section(report, "heads").blocks
     assert any(
-        isinstance(block, Prose) and "repeats random tokens" in block.text for block in made.blocks
+        isinstance(block, Prose) and "repeats random tokens" in block.text for block in blocks
     )
 
 

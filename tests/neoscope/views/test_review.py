@@ -14,12 +14,12 @@ import pytest
 
 from neoscope import views
 from neoscope.errors import MissingExtraError
-from neoscope.views import reviewing as module
-from neoscope.views.review_desk import ReviewDesk
+from neoscope.views.figures.probes import reviewing as module
+from neoscope.views.figures.probes.review_desk import ReviewDesk
 from probes.filtering.review import ReviewQueue
 from probes.filtering.screened import Screened
 
-STATIC = Path(module.__file__).parent / "static"
+STATIC = Path(module.__file__).parents[2] / "static"
 EVIL = "<img src=x onerror=alert(1)> & \u2028"
 
 

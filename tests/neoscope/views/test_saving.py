@@ -21,9 +21,9 @@ from neoscope import views
 from neoscope.errors import MissingExtraError, ViewError
 from neoscope.views import picture_drawing
 from neoscope.views.heatmaps import heatmap
+from neoscope.views.ink import contrast, luminance
 from neoscope.views.saving import page
 from neoscope.views.theme import CLOUD_BUTTONS, DAWN, INK, add_note, new_figure, template
-from neoscope.views.words_ink import contrast, luminance
 
 
 @pytest.fixture

@@ -115,7 +115,7 @@ def test_neighbours_are_written_into_their_cells() -> None:
     result = analysis.nearest_neighbours(ns.load("organism"), [" keys", " Mary"], k=4)
     figure = views.nearest_neighbours(result)
     assert np.array_equal(figure.data[0].z, result.scores.astype(np.float32))
-    assert figure.data[0].text[0][0].split("<br>")[0] == f"·{result.tokens[0][0].strip()}"
+    assert figure.data[1].text[0].split("<br>")[0] == f"·{result.tokens[0][0].strip()}"
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_other_results_are_refused(view: str) -> None:
 
 def test_neighbours_say_their_cosine() -> None:
     result = analysis.nearest_neighbours(ns.load("organism"), [" keys"], k=2)
-    written = views.nearest_neighbours(result).data[0].text[0][0]
+    written = views.nearest_neighbours(result).data[1].text[0]
     assert written.endswith(f"<br>{float(result.scores[0][0]):.3g}")
 
 

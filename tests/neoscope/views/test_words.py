@@ -16,11 +16,9 @@ import neoscope as ns
 from neoscope import analysis, views
 from neoscope.analysis import TokenLosses
 from neoscope.errors import ViewError
-from neoscope.views.heatmaps import colours
-from neoscope.views.words_cells import LONGEST, columns, label, written
-from neoscope.views.words_ink import contrast, inks
-from neoscope.views.words_lines import COLUMNS, lines
-from neoscope.views.words_text import MOST_TOKENS, words
+from neoscope.views.figures.words.cells import LONGEST, columns, label, written
+from neoscope.views.figures.words.lines import COLUMNS, lines
+from neoscope.views.figures.words.text import MOST_TOKENS, words
 
 
 def token_losses(tokens: list[str]) -> TokenLosses:
@@ -90,16 +88,6 @@ def test_what_runs_from_right_to_left_is_isolated() -> None:
 
 def test_half_a_surrogate_pair_can_be_written_to_json() -> None:
     drawn(["\ud800", "b"], hover=["", ""]).to_json().encode()
-
-
-@pytest.mark.parametrize("scale", ["share", "amount", "signed"])
-def test_ink_is_readable_on_every_colour(scale: str) -> None:
-    values = np.linspace(-1 if scale == "signed" else 0, 1, 101)
-    axis = colours(values, scale, "")
-    stops = [(at, colour) for at, colour in axis["colorscale"]]
-    at_stops = [axis["cmin"] + at * (axis["cmax"] - axis["cmin"]) for at, _ in stops]
-    for ink, (_, colour) in zip(inks(at_stops, axis), stops, strict=True):
-        assert contrast(ink, colour) >= 3.9, colour
 
 
 def test_first_token_is_grey_and_says_why() -> None:

@@ -9,10 +9,10 @@ import pytest
 import neoscope as ns
 from neoscope.export import FeatureSpec, extract
 from neoscope.model import HookedGPTNeo
-from probes.card import ProbeCard
+from probes.data.places import Place, Source
 from probes.filtering.content_filter import ContentFilter
-from probes.linear import LogisticProbe
-from probes.places import Place, Source
+from probes.keeping.card import ProbeCard
+from probes.linear.logistic import LogisticProbe
 
 NAMES = ("Mary", "John", "Anna", "Tom", "Emma")
 WORDS = ("film", "store", "castle", "horse", "window", "drink")

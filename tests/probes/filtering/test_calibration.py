@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+import probes
 from neoscope.errors import ProbeError
 from probes.filtering.calibration import (
     FilterCalibration,
@@ -92,7 +93,9 @@ def test_calibration_comes_back_equal(tmp_path: Path) -> None:
     made = FilterCalibration(
         0.3, "bad", 0.05, 0.95, 60, 0, 2, 0, 0.0, (0.0, 0.0487), math.nan, (0.0, 1.0), "p", "m"
     )
-    made.save(tmp_path / "c.json")
+    assert made.save(tmp_path / "c.json") == tmp_path / "c.json"
+    with pytest.raises(ProbeError, match=r"a saved FilterCalibration: FilterCalibration\.load"):
+        probes.load(tmp_path / "c.json")
     found = FilterCalibration.load(tmp_path / "c.json")
     assert math.isnan(found.fpr)
     assert {**vars(found), "fpr": 0} == {**vars(made), "fpr": 0}

@@ -16,15 +16,15 @@ import pytest
 from neoscope.edits import ablate
 from neoscope.errors import ProbeError
 from neoscope.model import HookedGPTNeo
-from probes.applying import apply_texts
+from probes.applying.predicting import apply_texts
 from probes.filtering import lines
 from probes.filtering.calibration import FilterCalibration
 from probes.filtering.content_filter import ContentFilter
 from probes.filtering.review import ReviewItem
 from probes.filtering.screened import Screened, Withheld
-from probes.linear import LogisticProbe
-from probes.ridge import RidgeProbe
-from probes.saving import digest
+from probes.keeping.saving import digest
+from probes.linear.logistic import LogisticProbe
+from probes.linear.ridge import RidgeProbe
 from tests.probes.filtering.conftest import texts
 
 pytestmark = pytest.mark.filterwarnings("ignore::neoscope.UnseenWordWarning")

@@ -52,7 +52,7 @@ def test_a_judgement_is_plain_json() -> None:
     assert set(record["intervals"]["accuracy"]) == {
         "low",
         "high",
-        "level",
+        "confidence",
         "n_groups",
         "n_resamples",
     }

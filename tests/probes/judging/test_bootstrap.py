@@ -28,7 +28,7 @@ def test_a_resample_has_the_scores_of_scikit_learn_on_the_drawn_rows() -> None:
     p = (p + 0.5 * np.eye(3)[y]).round(1)
     p /= p.sum(1, keepdims=True)
     groups = rng.integers(20, size=120)
-    found = resampled_scores(y, p.argmax(1), p, groups, n=8, seed=3)
+    found = resampled_scores(y, p.argmax(1), p, groups, n_bootstrap=8, seed=3)
     for i, rows in enumerate(explicit(groups, 8, 3)):
         a, b, q = y[rows], p.argmax(1)[rows], p[rows]
         expected = {
@@ -46,7 +46,7 @@ def test_a_resample_of_numbers_has_the_scores_of_the_drawn_rows() -> None:
     y = rng.normal(size=60).round(1) + 0.05
     said = (y + rng.normal(size=60)).round(1)
     groups = rng.integers(12, size=60)
-    found = resampled_scores(y, said, groups=groups, n=6, seed=1)
+    found = resampled_scores(y, said, groups=groups, n_bootstrap=6, seed=1)
     for i, rows in enumerate(explicit(groups, 6, 1)):
         expected = {
             "r2": metrics.r2_score(y[rows], said[rows]),
@@ -61,7 +61,7 @@ def test_a_resample_of_labels_has_the_scores_of_the_drawn_rows() -> None:
     y = rng.integers(2, size=(60, 3))
     p = (rng.random((60, 3)) + y) / 2
     groups = rng.integers(12, size=60)
-    found = resampled_scores(y, (p > 0.5).astype(int), p, groups, n=5, seed=1)
+    found = resampled_scores(y, (p > 0.5).astype(int), p, groups, n_bootstrap=5, seed=1)
     for i, rows in enumerate(explicit(groups, 5, 1)):
         assert found["accuracy"][i] == pytest.approx(metrics.accuracy_score(y[rows], p[rows] > 0.5))
         assert found["auc"][i] == pytest.approx(metrics.roc_auc_score(y[rows], p[rows]))
@@ -94,9 +94,9 @@ def test_one_group_has_no_interval() -> None:
 
 def test_draws_depend_on_the_seed_alone() -> None:
     y, said = np.arange(40) % 2, (np.arange(40) % 3 > 0).astype(int)
-    first = resampled_scores(y, said, n=50, seed=5)["accuracy"]
-    assert (first == resampled_scores(y, said, n=50, seed=5)["accuracy"]).all()
-    assert (first != resampled_scores(y, said, n=50, seed=6)["accuracy"]).any()
+    first = resampled_scores(y, said, n_bootstrap=50, seed=5)["accuracy"]
+    assert (first == resampled_scores(y, said, n_bootstrap=50, seed=5)["accuracy"]).all()
+    assert (first != resampled_scores(y, said, n_bootstrap=50, seed=6)["accuracy"]).any()
 
 
 def test_a_layer_takes_about_a_second() -> None:
@@ -108,7 +108,10 @@ def test_a_layer_takes_about_a_second() -> None:
     assert time.process_time() - start < 3
 
 
-@pytest.mark.parametrize(("options", "told"), [({"n": 0}, "n=0"), ({"level": 95.0}, "level=95")])
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [({"n_bootstrap": 0}, "n_bootstrap=0"), ({"confidence": 95.0}, "confidence=95")],
+)
 def test_options_that_mean_nothing_are_refused(options: dict, told: str) -> None:
     with warnings.catch_warnings(), pytest.raises(ProbeError, match=told):
         bootstrap_scores([0, 1], [0, 1], **options)

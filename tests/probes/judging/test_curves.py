@@ -18,7 +18,7 @@ def planted(n: int = 600) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def test_more_rows_make_a_better_probe_up_to_its_best() -> None:
     X, y, groups = planted()
-    curve = learning_curve(LogisticRegression(), X, y, groups, n=200)
+    curve = learning_curve(LogisticRegression(), X, y, groups, n_bootstrap=200)
     assert list(curve.sizes) == sorted(set(curve.sizes))
     assert curve.scores[-1] > curve.scores[0]
     assert all(i.low <= s <= i.high for i, s in zip(curve.intervals, curve.scores, strict=True))
@@ -29,7 +29,7 @@ def test_the_last_point_is_the_score_of_all_training_rows() -> None:
     X, y, groups = planted()
     test = np.flatnonzero(groups % 5 == 0)
     train = np.setdiff1d(np.arange(len(y)), test)
-    curve = learning_curve(LogisticRegression(), X, y, groups, test=test, n=50)
+    curve = learning_curve(LogisticRegression(), X, y, groups, test=test, n_bootstrap=50)
     assert curve.sizes[-1] == len(train)
     fitted = LogisticRegression().fit(X[train], y[train])
     assert curve.scores[-1] == pytest.approx(fitted.score(X[test], y[test]), abs=0.01)
@@ -43,7 +43,7 @@ def test_sizes_take_whole_groups() -> None:
 
 def test_one_class_in_a_prefix_is_predicted() -> None:
     X, y, _ = planted()
-    curve = learning_curve(LogisticRegression(), X, y, sizes=[1, 200], n=50)
+    curve = learning_curve(LogisticRegression(), X, y, sizes=[1, 200], n_bootstrap=50)
     assert curve.scores[0] == pytest.approx(1 / 3, abs=0.1)
 
 
@@ -52,9 +52,9 @@ def test_an_exact_probe_needs_as_many_rows_as_there_are_unknowns() -> None:
     X = rng.normal(size=(200, 6))
     y = X @ rng.normal(size=6) + 0.5
     sizes = list(range(3, 12))
-    curve = learning_curve(LinearRegression(), X, y, sizes=sizes, metric="r2", n=50)
+    curve = learning_curve(LinearRegression(), X, y, sizes=sizes, metric="r2", n_bootstrap=50)
     assert sample_complexity(curve, 1e-6).size == 7
-    loss = learning_curve(LinearRegression(), X, y, sizes=sizes, metric="mae", n=50)
+    loss = learning_curve(LinearRegression(), X, y, sizes=sizes, metric="mae", n_bootstrap=50)
     assert sample_complexity(loss, target=1e-6).size == 7
 
 
@@ -81,7 +81,7 @@ def test_bad_input_is_told(options: dict, told: str) -> None:
 
 def test_numbers_are_judged_by_r2() -> None:
     X, _, _ = planted()
-    curve = learning_curve(LinearRegression(), X, X[:, 0] + 0.1, n=20, sizes=[50])
+    curve = learning_curve(LinearRegression(), X, X[:, 0] + 0.1, n_bootstrap=20, sizes=[50])
     assert curve.metric == "r2"
     assert repr(curve) == "LearningCurve(r2 1.000 of 50 rows, 1 size)"
 
@@ -90,7 +90,7 @@ def test_test_rows_are_numbers_or_a_mask() -> None:
     X, y, _ = planted()
     test = np.arange(len(y)) % 5 == 0
     numbers, mask = (
-        learning_curve(LogisticRegression(), X, y, test=one, n=20, sizes=[50])
+        learning_curve(LogisticRegression(), X, y, test=one, n_bootstrap=20, sizes=[50])
         for one in (np.flatnonzero(test), test)
     )
     assert numbers == mask

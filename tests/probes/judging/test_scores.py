@@ -105,9 +105,9 @@ def test_a_class_unseen_in_training_is_wrong_and_has_probability_epsilon() -> No
         (([0, 1], [0]), "predictions of shape"),
         (([0, 1], [0, 1], [[0.5, 0.5]]), "probabilities of shape"),
         (([0, 1], [0, 1], [[0.5, 0.5], [np.nan, 1]]), "probability of row 1"),
-        (([0.5, np.nan], [0.5, 1.0]), "in row 1"),
-        (([], []), "not empty"),
-        (([None, "a"], ["a", "a"]), "several types"),
+        (([0.5, np.nan], [0.5, 1.0]), "row 1 has none"),
+        (([], []), "the data is empty"),
+        (([None, "a"], ["a", "a"]), "row 0 has none"),
     ],
 )
 def test_bad_input_is_named(given: tuple, told: str) -> None:

@@ -11,7 +11,8 @@ from neoscope.errors import ProbeError
 from probes.reading.alignment import token_ranges
 from probes.reading.words import locate
 
-CUTS = st.lists(st.booleans(), min_size=60, max_size=60)
+# One number is drawn sixty times faster than sixty truth values.
+CUTS = st.integers(0, 2**60 - 1).map(lambda bits: [bool(bits >> k & 1) for k in range(60)])
 WORDS = st.lists(st.text("abcé😀", min_size=1, max_size=6), min_size=1, max_size=6)
 
 

@@ -10,8 +10,8 @@ import torch
 import neoscope as ns
 from neoscope.cache import ActivationCache
 from neoscope.errors import ProbeError
-from probes.dataset import ProbeData
-from probes.places import Place
+from probes.data.dataset import ProbeData
+from probes.data.places import Place
 
 TEXTS = ["The keys are new.", "Mary smiled."]
 

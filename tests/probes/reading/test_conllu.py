@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 import neoscope as ns
 from neoscope.errors import ProbeError
-from probes.dataset import ProbeData
-from probes.places import Place
+from probes.data.dataset import ProbeData
+from probes.data.places import Place
 from probes.reading.conllu import parse_conllu, read_conllu
 
 TEXT = """\

@@ -8,8 +8,8 @@ import pytest
 import neoscope as ns
 from neoscope.errors import ProbeError
 from neoscope.organism.language import TASKS, sentences
-from probes.dataset import ProbeData
-from probes.places import Place
+from probes.data.dataset import ProbeData
+from probes.data.places import Place
 
 
 @pytest.fixture(scope="module")

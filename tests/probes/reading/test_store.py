@@ -9,8 +9,8 @@ import neoscope as ns
 from neoscope.errors import ProbeError
 from neoscope.export import FeatureSpec, to_store
 from neoscope.store import FeatureStore
-from probes.dataset import ProbeData
-from probes.places import Place
+from probes.data.dataset import ProbeData
+from probes.data.places import Place
 
 TEXTS = ["I liked the film.", "The keys are new.", "I liked the film.", "Mary smiled."]
 ROWS = [{"text": text, "mood": "ab"[k % 2], "doc": k // 2} for k, text in enumerate(TEXTS)]
@@ -53,6 +53,41 @@ def test_some_rows_sites_layers_and_heads(texts: FeatureStore) -> None:
     assert [str(place) for place in data.places] == [f"z 3.{k}" for k in range(4)]
     joined = np.concatenate([data.matrix(place) for place in data.places], 1)
     np.testing.assert_array_equal(joined, texts.to_numpy("z_3_mean")[[3, 0]])
+
+
+@pytest.fixture(scope="module")
+def twin(model: Any, tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
+    """The same rows as a model with random weights reads them."""
+    other = type(model).from_config(model.config, 7, tokenizer=model.tokenizer)
+    folder = tmp_path_factory.mktemp("store") / "twin"
+    spec = FeatureSpec(["resid_post", "z", "embed"], pool=["mean", "last"])
+    return to_store(other, ROWS, folder, spec, progress=False).store
+
+
+def test_a_second_store_is_the_random_twin(texts: FeatureStore, twin: FeatureStore) -> None:
+    options: dict[str, Any] = {"pool": "last", "random_twin": twin.path}
+    data = ProbeData.from_store(texts, "mood", **options)
+    for view in (data, data.select("resid_post", layers=[1]), data.take([2, 0])):
+        other = view.baseline("random-init")
+        assert isinstance(other, ProbeData) and other.n_rows == view.n_rows
+        expected = twin.to_numpy("resid_post_1_last")[[2, 0] if view.n_rows == 2 else slice(None)]
+        np.testing.assert_array_equal(other.matrix("resid_post 1"), expected)
+    assert ProbeData.from_store(texts, "mood", pool="last").baseline("random-init") is None
+
+
+def test_what_is_no_twin_is_refused(
+    texts: FeatureStore, tokens: FeatureStore, twin: FeatureStore
+) -> None:
+    options: dict[str, Any] = {"pool": "last", "site": "resid_post"}
+    with pytest.raises(ProbeError, match="made by the same model as the data"):
+        ProbeData.from_store(texts, "mood", random_twin=texts, **options)
+    four = tokens.select(rows=[0, 1, 2, 3])
+    with pytest.raises(ProbeError, match=r"random_twin: .* has no features of pool='last'"):
+        ProbeData.from_store(texts, "mood", random_twin=four, **options)
+    with pytest.raises(ProbeError, match="random_twin has 3 rows, and the data have 4"):
+        ProbeData.from_store(texts, "mood", random_twin=twin.select(rows=[0, 1, 2]), **options)
+    with pytest.raises(ProbeError, match=r"random_twin: row 0 is .*Mary.*must be of the same rows"):
+        ProbeData.from_store(texts, "mood", random_twin=twin.select(rows=[3, 1, 2, 0]), **options)
 
 
 def test_tokens_are_grouped_by_their_text(tokens: FeatureStore) -> None:

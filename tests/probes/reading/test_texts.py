@@ -11,8 +11,8 @@ import pytest
 
 import neoscope as ns
 from neoscope.errors import ArgumentError, ExportError, ProbeError
-from probes.dataset import ProbeData
-from probes.places import Place
+from probes.data.dataset import ProbeData
+from probes.data.places import Place
 from probes.reading.texts import last_words
 
 TEXTS = ["I liked the film.", "The keys are new.", "I liked the film.", "Mary smiled."]
@@ -181,3 +181,8 @@ def test_several_labels_are_called_as_their_columns(model: Any) -> None:
     assert data.notes["label_names"] == ["past", "plural"]
     assert "plural 3, past 2" in repr(data)
     assert "label_plural" in data.take([0, 1]).to_dataframe().columns
+
+
+def test_a_misspelt_option_is_told_the_nearest_of_all_parameters(model: Any) -> None:
+    with pytest.raises(ProbeError, match="no option 'sites'; did you mean 'site'"):
+        ProbeData.from_texts(model, TEXTS, LABELS, sites="q")

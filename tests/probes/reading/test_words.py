@@ -9,8 +9,8 @@ import pytest
 import neoscope as ns
 from neoscope.errors import ExportError, ProbeError, SiteError
 from neoscope.export import TruncationWarning
-from probes.dataset import ProbeData
-from probes.places import Place
+from probes.data.dataset import ProbeData
+from probes.data.places import Place
 
 SENTENCES = [["The", "keys", "are", "new", "."], ["Mary", "liked", "the", "film", "."]]
 TEXTS = ["The keys are new.", "Mary liked the film."]

@@ -8,10 +8,10 @@ import pytest
 import neoscope as ns
 from neoscope.errors import ProbeError
 from neoscope.organism.compiled import DIRECTION_TRUTH, direction_prompts
-from probes.card import ProbeCard
-from probes.direction import MassMeanProbe
-from probes.places import Place, Source
-from probes.ridge import RidgeProbe
+from probes.data.places import Place, Source
+from probes.keeping.card import ProbeCard
+from probes.linear.ridge import RidgeProbe
+from probes.means.mass_mean import MassMeanProbe
 from probes.use import CausalReport, causal_effect
 from probes.use.subspace import read_probe
 
@@ -45,8 +45,13 @@ def effect(model: Any, probe: Any, **options: Any) -> CausalReport:
     return causal_effect(model, probe, PROMPTS.tokens, **both | options)
 
 
-def test_the_planted_direction_is_used_as_the_truth_says(model: Any, states: np.ndarray) -> None:
-    report = effect(model, probe_of(model, states, LABELS))
+@pytest.fixture(scope="module")
+def report(model: Any, states: np.ndarray) -> CausalReport:
+    """Of the planted direction, on all prompts."""
+    return effect(model, probe_of(model, states, LABELS), n_random=19)
+
+
+def test_the_planted_direction_is_used_as_the_truth_says(report: CausalReport) -> None:
     erased = report.find("erase")
     assert erased is not None
     assert erased.value == pytest.approx(TRUTH.erased - TRUTH.logit_diff, abs=1e-3)
@@ -61,9 +66,8 @@ def test_the_planted_direction_is_used_as_the_truth_says(model: Any, states: np.
 
 
 def test_a_random_direction_of_the_same_norm_does_not_flip_the_answer(
-    model: Any, states: np.ndarray
+    report: CausalReport,
 ) -> None:
-    report = effect(model, probe_of(model, states, LABELS))
     for kind in ("erase", "steer"):
         found = report.find(kind)
         assert found is not None
@@ -84,7 +88,7 @@ def test_a_feature_that_no_one_reads_is_decodable_and_not_used(
 
 def test_where_nothing_is_read_nothing_changes(model: Any, states: np.ndarray) -> None:
     # Layer 2's attention is idle: only the last position's own state reaches the logits.
-    report = effect(model, probe_of(model, states, LABELS), positions=[0, 1, 2, 3])
+    report = effect(model, probe_of(model, states, LABELS), positions=[0, 1, 2, 3], n_random=19)
     for one in report.effects:
         assert np.abs(one.per_text).max() == 0.0
         assert one.p == 1.0
@@ -98,7 +102,7 @@ def test_exchanging_the_subspace_carries_the_answer_over(model: Any, states: np.
     other = PROMPTS.tokens.reshape(4, 4, 5).flip(1).roll(1, 1).reshape(16, 5)
     flipped = direction_prompts(16).label.reshape(4, 4).flip(1).roll(1, 1).flatten().numpy()
     differs = flipped != LABELS
-    report = effect(model, probe_of(model, states, LABELS), counterparts=other)
+    report = effect(model, probe_of(model, states, LABELS), counterparts=other, n_random=2)
     found = report.find("interchange")
     assert found is not None
     np.testing.assert_allclose(found.per_text[differs], -2 * TRUTH.logit_diff, rtol=1e-4)
@@ -178,7 +182,7 @@ def test_a_probe_of_another_model_or_place_is_refused(model: Any, states: np.nda
     other = ns.HookedGPTNeo.from_config(model.config)
     with pytest.raises(ProbeError, match="another model"):
         causal_effect(other, probe, PROMPTS.tokens)
-    with pytest.raises(ProbeError, match="trained at resid_post 1"):
+    with pytest.raises(ProbeError, match=r"trained on resid_post 1 .*layer 2 instead of 1"):
         effect(model, probe, place=Place("resid_post", 2))
     effect(other, probe, any_source=True, n_random=1)
     with pytest.raises(ProbeError, match="place="):
@@ -207,9 +211,8 @@ def test_bad_arguments_are_refused(
         effect(model, probe_of(model, states, LABELS), **options)
 
 
-def test_too_few_draws_decide_nothing(model: Any, states: np.ndarray) -> None:
-    probe = probe_of(model, states, LABELS)
-    few, enough = (effect(model, probe, n_random=n) for n in (18, 19))
+def test_too_few_draws_decide_nothing(model: Any, states: np.ndarray, report: CausalReport) -> None:
+    few, enough = effect(model, probe_of(model, states, LABELS), n_random=18), report
     assert few.beyond_random("erase") is None and few.beyond_random("steer") is None
     assert few.beyond_random("erase", alpha=0.1)
     assert few.verdict.startswith("Too few random draws to decide: with 18 of them no p can be")
@@ -218,7 +221,7 @@ def test_too_few_draws_decide_nothing(model: Any, states: np.ndarray) -> None:
     assert enough.beyond_random("interchange") is None
 
 
-@pytest.mark.parametrize("rows", [slice(0, 16), slice(0, 1), LABELS, ~LABELS])
+@pytest.mark.parametrize("rows", [slice(0, 1), LABELS, ~LABELS])
 def test_what_erasing_does_does_not_depend_on_which_texts_are_given(
     model: Any, states: np.ndarray, rows: Any
 ) -> None:
@@ -229,6 +232,7 @@ def test_what_erasing_does_does_not_depend_on_which_texts_are_given(
         PROMPTS.tokens[rows],
         answers=np.array(ANSWERS)[rows].tolist(),
         wrong=np.array(WRONG)[rows].tolist(),
+        n_random=19,
         progress=False,
     )
     erased = report.find("erase")
@@ -270,7 +274,7 @@ def test_a_probe_of_quantities_is_erased_to_the_mean_of_data_else_of_the_texts(
     y = np.where(LABELS, 8.0, 4.0)
     probe = RidgeProbe(alpha=1e-3).fit(states, y)
     probe.card_ = ProbeCard(PLACE, Source(model.fingerprint(), "direction", "last"))
-    both = {"answers": ANSWERS[:1], "wrong": WRONG[:1], "progress": False}
+    both = {"answers": ANSWERS[:1], "wrong": WRONG[:1], "progress": False, "n_random": 19}
     alone = causal_effect(model, probe, PROMPTS.tokens[:1], **both)
     assert alone.beyond_random("erase") is None
     assert "It cannot be told" in alone.verdict and "not used" not in str(alone)
@@ -284,7 +288,6 @@ def test_a_probe_of_quantities_is_erased_to_the_mean_of_data_else_of_the_texts(
     assert "uses what the probe reads" in known.verdict
 
 
-def test_a_report_is_shown_in_one_line_with_its_verdict(model: Any, states: np.ndarray) -> None:
-    report = effect(model, probe_of(model, states, LABELS), n_random=19)
+def test_a_report_is_shown_in_one_line_with_its_verdict(report: CausalReport) -> None:
     assert repr(report) == f"CausalReport(resid_post 1: {report.verdict})"
     assert "array" not in repr(report.effects[0]) and "\n" not in repr(report.effects[0])

@@ -69,12 +69,15 @@ function messenger(model, root, silent) {
   let waiting = false;
   let queue = [];
   let timer = null;
+  // A kernel that died must not lock the page for good, nor look as if it worked.
+  const alive = () => {
+    clearTimeout(timer);
+    timer = setTimeout(silent, PATIENCE);
+  };
   const send = (message) => {
     waiting = true;
     root.classList.add("nsm-busy");
-    clearTimeout(timer);
-    // A kernel that died must not lock the page for good, nor look as if it worked.
-    timer = setTimeout(silent, PATIENCE);
+    alive();
     model.send({ ...message, code: root.dataset.code === "open" });
   };
   const answered = () => {
@@ -98,7 +101,9 @@ function messenger(model, root, silent) {
     queue = [];
     root.classList.remove("nsm-busy");
   };
-  return { tell, answered, drop };
+  // What is said while a long measurement is under way.
+  const heard = () => waiting && alive();
+  return { tell, answered, drop, heard };
 }
 
 function codePanel(root, tell) {
@@ -194,13 +199,20 @@ function render({ model, el }) {
     event.preventDefault();
     changes.toggle(...model.get("state").selected);
   });
+  const under = (message) => {
+    if (!message || !message.total) return;
+    messages.heard();
+    patching.progress(message);
+  };
   el.append(root);
   const theme = watchTheme(root, show);
   theme.read();
   model.on("change:turn", answer);
+  model.on("msg:custom", under);
   model.on("comm_live_update", gone);
   return () => {
     model.off("change:turn", answer);
+    model.off("msg:custom", under);
     model.off("comm_live_update", gone);
     messages.drop();
     theme.stop();

@@ -38,6 +38,10 @@ class Patching {
     node.append(this.box.node, line, this.said, this.host, this.legend, this.cells.readout);
   }
 
+  progress({ done, total }) {
+    this.said.textContent = `measuring… ${done} of ${total} patched runs`;
+  }
+
   place(row, column) {
     const map = this.state.map;
     if (map.site === "z") return { layer: row, head: column, span: null };

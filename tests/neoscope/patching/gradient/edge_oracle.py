@@ -11,8 +11,8 @@ from transformer_lens.tools.analysis import EdgeAttributionConfig, attribution_p
 
 from neoscope import HookedGPTNeo, NeoConfig
 from neoscope.edits import add, transform
+from neoscope.patching.circuits.graph import Edge, Graph
 from neoscope.patching.gradient.edge_scores import EdgeScores
-from neoscope.patching.gradient.graph import Edge, Graph
 from tests.neoscope.interop_models import Writers, plain
 
 N_POS, ANSWER, WRONG = 7, 3, 5
@@ -108,8 +108,8 @@ def gap(found: EdgeScores, expected: dict[Edge, float], row: int | None = None) 
     assert set(expected) == set(found.graph.edges)
     scores = found.mean
     if row is not None:
-        assert found.scores is not None
-        scores = found.scores[row]
+        assert found.values is not None
+        scores = found.values[row]
     largest = max(map(abs, expected.values()))
     assert largest > 0.05
     return max(abs(scores[found.graph.index(e)] - x) for e, x in expected.items()) / largest

@@ -12,8 +12,8 @@ from torch import Tensor
 from neoscope.config import NeoConfig
 from neoscope.edits import replace
 from neoscope.model import HookedGPTNeo
-from neoscope.patching.cells import Cell
-from neoscope.patching.prompts import Prompts
+from neoscope.patching.engine.cells import Cell
+from neoscope.patching.prompts.pairs import Prompts
 from neoscope.tokens import Tokens
 
 ANSWER, WRONG = 3, 7

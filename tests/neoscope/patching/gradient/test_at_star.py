@@ -50,19 +50,19 @@ def test_the_fix_is_exact_where_nothing_bends_after_the_softmax(
     assert fixed.problem is not None and fixed.sums is not None
     cells = [fixed.sums.cell(i) for i in range(fixed.mean.size)]
     exact = np.stack([oracle.exact(model, fixed.problem.prompts, cell) for cell in cells], axis=1)
-    exact = exact.reshape(fixed.scores.shape)
-    np.testing.assert_allclose(fixed.scores, exact, atol=2e-4, rtol=1e-3)
-    assert np.nanmax(np.abs(plain.scores - exact)) > 20 * np.nanmax(np.abs(fixed.scores - exact))
+    exact = exact.reshape(fixed.values.shape)
+    np.testing.assert_allclose(fixed.values, exact, atol=2e-4, rtol=1e-3)
+    assert np.nanmax(np.abs(plain.values - exact)) > 20 * np.nanmax(np.abs(fixed.values - exact))
 
 
 def test_the_fix_sees_the_key_that_a_saturated_softmax_hides() -> None:
     """Both runs attend sharply: the plain gradient is zero, the softmax moves all the same."""
     asked = compiled.pairs(2, "key", seed=2)
-    metric = logit_diff(asked.answer, asked.foil)
+    metric = logit_diff(asked.answer, asked.wrong)
     for direction, sign in (("denoise", 1), ("noise", -1)):
         fixed = attribution(
             ns.load("induction"),
-            *(asked.clean, asked.corrupt, metric, "k"),
+            *(asked.clean, asked.corrupted, metric, "k"),
             direction=direction,
             qk_fix=True,
         )
@@ -70,7 +70,7 @@ def test_the_fix_sees_the_key_that_a_saturated_softmax_hides() -> None:
         assert (top["layer"][0], top["head"][0]) == compiled.INDUCTION_TRUTH.induction
         assert sign * top["score"][0] > 5
     plain = attribution(
-        ns.load("induction"), asked.clean, asked.corrupt, metric, "k", direction="noise"
+        ns.load("induction"), asked.clean, asked.corrupted, metric, "k", direction="noise"
     )
     assert np.abs(plain.mean).max() < 1e-3
 
@@ -139,19 +139,19 @@ def test_dropping_layers_is_a_loop_over_detached_ones(
     )
     expected = plain_drop(model, site, direction)
     assert expected.max() > 0.1
-    np.testing.assert_allclose(found.scores, expected, atol=2e-5, rtol=1e-4)
-    assert found.magnitudes and (found.scores >= 0).all()
+    np.testing.assert_allclose(found.values, expected, atol=2e-5, rtol=1e-4)
+    assert found.magnitudes and (found.values >= 0).all()
     assert np.isnan(found.p_value).all()
     assert "GradDrop" in found.method
 
 
 def test_both_together_run_and_are_named(model: HookedGPTNeo) -> None:
     found = attribution(model, *oracle.prompts(), METRIC, "k", qk_fix=True, grad_drop=True)
-    assert found.scores.shape == (3, 3, 2, 7)
+    assert found.values.shape == (3, 3, 2, 7)
     assert found.method == "AtP* (QK fix, GradDrop)"
     last = attribution(model, *oracle.prompts(), METRIC, "k", qk_fix=True, layers=2)
     # Above the last layer nothing is dropped: two of three drops leave it as it is.
-    np.testing.assert_allclose(found.scores[:, 2], np.abs(last.scores[:, 0]), atol=1e-5)
+    np.testing.assert_allclose(found.values[:, 2], np.abs(last.values[:, 0]), atol=1e-5)
 
 
 def test_one_layer_has_nothing_to_drop() -> None:

@@ -48,9 +48,9 @@ def test_scores_are_change_times_plain_gradient(
 ) -> None:
     found = attribution(model, *oracle.prompts(), METRIC, site, direction=direction)
     expected = by_plain_autograd(model, site, direction)
-    assert found.scores.shape == expected.shape
+    assert found.values.shape == expected.shape
     assert np.abs(expected).max() > 0.1
-    np.testing.assert_allclose(found.scores, expected, atol=2e-5, rtol=1e-4)
+    np.testing.assert_allclose(found.values, expected, atol=2e-5, rtol=1e-4)
     clean, corrupted = (
         oracle.diff(model(torch.tensor(ids))).detach().numpy() for ids in oracle.prompts()
     )
@@ -62,55 +62,55 @@ def test_scores_are_change_times_plain_gradient(
 
 def test_a_result_of_a_head_scores_as_its_z(model: HookedGPTNeo) -> None:
     z, result = (attribution(model, *oracle.prompts(), METRIC, site) for site in ("z", "result"))
-    np.testing.assert_array_equal(z.scores, result.scores)
+    np.testing.assert_array_equal(z.values, result.values)
     assert result.site == "result"
 
 
 def test_heads_sum_to_the_attention_output(model: HookedGPTNeo) -> None:
     heads = attribution(model, *oracle.prompts(), METRIC, "z", heads="all")
     out = attribution(model, *oracle.prompts(), METRIC, "attn_out")
-    np.testing.assert_allclose(heads.scores, out.scores, atol=2e-5)
+    np.testing.assert_allclose(heads.values, out.values, atol=2e-5)
 
 
 def test_cells_are_parts_of_the_whole_grid(model: HookedGPTNeo) -> None:
     pairs = oracle.prompts()
-    whole = attribution(model, *pairs, METRIC, "z").scores
+    whole = attribution(model, *pairs, METRIC, "z").values
     part = attribution(model, *pairs, METRIC, "z", layers=[2, 0], heads=1, positions=[-1, 2])
-    np.testing.assert_allclose(part.scores, whole[:, [2, 0]][:, :, [1]][..., [6, 2]], atol=1e-6)
+    np.testing.assert_allclose(part.values, whole[:, [2, 0]][:, :, [1]][..., [6, 2]], atol=1e-6)
     assert [axis.labels[0] for axis in part.axes[:2]] == [2, 1]
     summed = attribution(model, *pairs, METRIC, "z", positions="all")
-    np.testing.assert_allclose(summed.scores, whole.sum(-1), atol=1e-5)
+    np.testing.assert_allclose(summed.values, whole.sum(-1), atol=1e-5)
     assert [axis.name for axis in summed.axes] == ["layer", "head"]
     pattern = attribution(model, *pairs, METRIC, "pattern", keys="each")
     assert [axis.name for axis in pattern.axes] == ["layer", "head", "pos", "key"]
-    queries = attribution(model, *pairs, METRIC, "pattern").scores
-    np.testing.assert_allclose(pattern.scores.sum(-1), queries, atol=1e-5)
+    queries = attribution(model, *pairs, METRIC, "pattern").values
+    np.testing.assert_allclose(pattern.values.sum(-1), queries, atol=1e-5)
     neurons = attribution(model, *pairs, METRIC, "post", units="each", positions="all")
     assert [axis.name for axis in neurons.axes] == ["layer", "neuron"]
     few = attribution(model, *pairs, METRIC, "post", units=[5, -1], positions="all")
-    np.testing.assert_allclose(few.scores, neurons.scores[..., [5, -1]], atol=1e-6)
+    np.testing.assert_allclose(few.values, neurons.values[..., [5, -1]], atol=1e-6)
     total = attribution(model, *pairs, METRIC, "mlp_out", positions="all")
-    np.testing.assert_allclose(neurons.scores.sum(-1), total.scores, atol=1e-4)
+    np.testing.assert_allclose(neurons.values.sum(-1), total.values, atol=1e-4)
 
 
 def test_spans_and_groups_are_sums_of_their_positions(model: HookedGPTNeo) -> None:
     pairs = oracle.prompts()
-    whole = attribution(model, *pairs, METRIC, "z").scores
+    whole = attribution(model, *pairs, METRIC, "z").values
     spans = attribution(model, *pairs, METRIC, "z", positions=[slice(1, 4), slice(4, 7)])
-    np.testing.assert_allclose(spans.scores[..., 0], whole[..., 1:4].sum(-1), atol=1e-5)
-    np.testing.assert_allclose(spans.scores[..., 1], whole[..., 4:].sum(-1), atol=1e-5)
+    np.testing.assert_allclose(spans.values[..., 0], whole[..., 1:4].sum(-1), atol=1e-5)
+    np.testing.assert_allclose(spans.values[..., 1], whole[..., 4:].sum(-1), atol=1e-5)
     assert [axis.labels[0] for axis in spans.axes] == [0, 0, "1:4"]
     groups = {"early": [[2], [2, 4], []], "end": -1}
     named = attribution(model, *pairs, METRIC, "z", positions=groups)
     assert named.axes[-1].labels == ("early", "end")
-    np.testing.assert_allclose(named.scores[0, ..., 0], whole[0, ..., 2], atol=1e-6)
-    np.testing.assert_allclose(named.scores[1, ..., 0], whole[1, ..., [2, 4]].sum(0), atol=1e-5)
-    assert np.isnan(named.scores[2, ..., 0]).all()
+    np.testing.assert_allclose(named.values[0, ..., 0], whole[0, ..., 2], atol=1e-6)
+    np.testing.assert_allclose(named.values[1, ..., 0], whole[1, ..., [2, 4]].sum(0), atol=1e-5)
+    assert np.isnan(named.values[2, ..., 0]).all()
     cut = {"query": {"end": -1}, "key": {"early": [2, 3], "late": [5]}}
     pattern = attribution(
         model, *pairs, METRIC, "pattern", positions=cut["query"], keys=cut["key"]
-    ).scores
-    each = attribution(model, *pairs, METRIC, "pattern", keys="each").scores
+    ).values
+    each = attribution(model, *pairs, METRIC, "pattern", keys="each").values
     np.testing.assert_allclose(pattern[..., 0, 0], each[..., -1, 2:4].sum(-1), atol=1e-5)
     np.testing.assert_allclose(pattern[..., 0, 1], each[..., -1, 5], atol=1e-6)
 
@@ -118,11 +118,11 @@ def test_spans_and_groups_are_sums_of_their_positions(model: HookedGPTNeo) -> No
 def test_nothing_moves_left_of_the_first_difference(model: HookedGPTNeo) -> None:
     for site in oracle.SITES:
         found = attribution(model, *oracle.prompts(), METRIC, site)
-        assert not found.scores[..., :2].any()
+        assert not found.values[..., :2].any()
         assert not found.ran[..., :2].any() and found.ran[..., [2, 4]].all()
-        assert (found.scores.any(0) <= found.ran).all()
+        assert (found.values.any(0) <= found.ran).all()
     first = attribution(model, *oracle.prompts(), METRIC, "resid_pre", layers=0)
-    assert set(np.flatnonzero(first.scores.any((0, 1)))) == {2, 4}
+    assert set(np.flatnonzero(first.values.any((0, 1)))) == {2, 4}
 
 
 def test_padding_changes_no_score(model: HookedGPTNeo) -> None:
@@ -132,10 +132,10 @@ def test_padding_changes_no_score(model: HookedGPTNeo) -> None:
         both = attribution(model, long + short, long_other + short_other, METRIC, **kept)
         alone = attribution(model, short, short_other, METRIC, **kept)
         if "positions" in options:
-            np.testing.assert_allclose(both.scores[2:], alone.scores, atol=2e-5)
+            np.testing.assert_allclose(both.values[2:], alone.values, atol=2e-5)
         else:
-            np.testing.assert_allclose(both.scores[2:, ..., 2:], alone.scores, atol=2e-5)
-            assert np.isnan(both.scores[2:, ..., :2]).all()
+            np.testing.assert_allclose(both.values[2:, ..., 2:], alone.values, atol=2e-5)
+            assert np.isnan(both.values[2:, ..., :2]).all()
             assert np.isfinite(both.mean).all()
 
 
@@ -146,8 +146,8 @@ def test_padding_changes_no_score(model: HookedGPTNeo) -> None:
 )
 def test_a_budget_changes_no_score(model: HookedGPTNeo, options: dict[str, Any]) -> None:
     whole = attribution(model, *oracle.prompts(), METRIC, "z", **options)
-    small = attribution(model, *oracle.prompts(), METRIC, "z", token_budget=7, **options)
-    np.testing.assert_allclose(small.scores, whole.scores, atol=2e-5)
+    small = attribution(model, *oracle.prompts(), METRIC, "z", batch_tokens=7, **options)
+    np.testing.assert_allclose(small.values, whole.values, atol=2e-5)
 
 
 def close_pair(step: float) -> tuple[HookedGPTNeo, list[list[int]], list[list[int]]]:
@@ -180,12 +180,12 @@ def test_the_error_shrinks_with_the_square_of_the_change(site: str) -> None:
 @pytest.mark.parametrize("kind", ["value", "key"])
 def test_first_order_effects_of_the_induction_circuit(kind: Literal["value", "key"]) -> None:
     asked, truth = compiled.pairs(4, kind, seed=2), getattr(compiled.INDUCTION_TRUTH, kind)
-    metric = logit_diff(asked.answer, asked.foil)
+    metric = logit_diff(asked.answer, asked.wrong)
     found = attribution(
-        ns.load("induction"), asked.clean, asked.corrupt, metric, "z", positions="all"
+        ns.load("induction"), asked.clean, asked.corrupted, metric, "z", positions="all"
     )
-    expected = np.broadcast_to(truth.first_order, found.scores.shape)
-    scores = found.scores / (truth.clean - truth.corrupt)
+    expected = np.broadcast_to(truth.first_order, found.values.shape)
+    scores = found.values / (truth.clean - truth.corrupted)
     np.testing.assert_allclose(scores, expected, atol=1e-4, rtol=1e-5)
 
 
@@ -193,29 +193,28 @@ def test_first_order_effects_of_the_induction_circuit(kind: Literal["value", "ke
 def test_first_order_effects_of_the_gates(gate: Literal["and", "or"]) -> None:
     truths = {"and": compiled.GATES_TRUTH.both, "or": compiled.GATES_TRUTH.either}
     asked, truth = compiled.gate_pairs(gate), truths[gate]
-    metric = logit_diff(asked.answer, asked.foil)
-    found = attribution(ns.load("gates"), asked.clean, asked.corrupt, metric, positions="all")
-    expected = np.broadcast_to(truth.first_order, found.scores.shape)
-    np.testing.assert_allclose(found.scores / (truth.clean - truth.corrupt), expected, atol=1e-6)
+    metric = logit_diff(asked.answer, asked.wrong)
+    found = attribution(ns.load("gates"), asked.clean, asked.corrupted, metric, positions="all")
+    expected = np.broadcast_to(truth.first_order, found.values.shape)
+    np.testing.assert_allclose(found.values / (truth.clean - truth.corrupted), expected, atol=1e-6)
 
 
 def test_first_order_effects_of_the_duplicate_token_circuit() -> None:
     asked, truth = compiled.duplicate_pairs(4, seed=2), compiled.DUPLICATE_TRUTH.earlier
-    metric = logit_diff(asked.answer, asked.foil)
+    metric = logit_diff(asked.answer, asked.wrong)
     model = ns.load("duplicate-token")
-    found = attribution(model, asked.clean, asked.corrupt, metric, positions="all")
-    expected = np.broadcast_to(truth.first_order, found.scores.shape)
-    np.testing.assert_allclose(found.scores / (truth.clean - truth.corrupt), expected, atol=1e-5)
+    found = attribution(model, asked.clean, asked.corrupted, metric, positions="all")
+    expected = np.broadcast_to(truth.first_order, found.values.shape)
+    np.testing.assert_allclose(found.values / (truth.clean - truth.corrupted), expected, atol=1e-5)
 
 
 def test_statistics_and_tables(model: HookedGPTNeo) -> None:
     found = attribution(model, *oracle.prompts(), METRIC, "z")
-    np.testing.assert_allclose(found.mean, found.scores.mean(0), atol=1e-6)
-    spread = found.scores.std(0, ddof=1) / np.sqrt(3)
+    np.testing.assert_allclose(found.mean, found.values.mean(0), atol=1e-6)
+    spread = found.values.std(0, ddof=1) / np.sqrt(3)
     np.testing.assert_allclose(found.stderr, spread, atol=1e-5)
     assert found.interval.shape == (2, 3, 2, 7) and found.p_value.shape == (3, 2, 7)
     assert (found.p_value[..., :2] == 1).all()
-    assert found.values is found.scores
     table = found.to_dataframe()
     assert len(table) == 42
     assert [*table.columns[:5]] == ["layer", "head", "pos", "agree", "score"]
@@ -232,7 +231,7 @@ def test_statistics_and_tables(model: HookedGPTNeo) -> None:
 def test_a_result_survives_its_file(model: HookedGPTNeo, tmp_path: Path) -> None:
     found = attribution(model, *oracle.prompts(), METRIC, "z", steps=2)
     again = AttributionResult.load(found.save(tmp_path / "scores.safetensors"))
-    np.testing.assert_array_equal(again.scores, found.scores)
+    np.testing.assert_array_equal(again.values, found.values)
     np.testing.assert_array_equal(again.ran, found.ran)
     assert again.axes == found.axes and repr(again) == repr(found)
     assert again.to_dataframe().equals(found.to_dataframe())
@@ -274,7 +273,7 @@ def test_a_result_survives_its_file(model: HookedGPTNeo, tmp_path: Path) -> None
         ({"qk_fix": True}, PatchingError, "'q' or 'k'"),
         ({"site": "q", "units": 0, "qk_fix": True}, PatchingError, "leave units out"),
         ({"site": "k", "positions": [slice(1, 3)], "qk_fix": True}, PatchingError, "not spans"),
-        ({"token_budget": 6}, PatchingError, "token_budget=6"),
+        ({"batch_tokens": 6}, PatchingError, "batch_tokens=6"),
     ],
 )
 def test_what_cannot_be_is_refused(
@@ -291,7 +290,7 @@ def test_a_metric_that_is_flat_at_the_base_is_told(model: HookedGPTNeo) -> None:
     for options in ({}, {"steps": 1}, {"steps": 1, "path": "site"}):
         with pytest.warns(UserWarning, match=r"clean run is the base.*with steps=5.*'denoise'"):
             flat = attribution(model, *asked, direction="noise", **options)
-        assert np.abs(flat.scores).max() < 1e-5
+        assert np.abs(flat.values).max() < 1e-5
     for options in ({"steps": 2}, {"steps": 1, "rule": "midpoint"}):
         seen = attribution(model, *asked, direction="noise", **options)
-        assert np.abs(seen.scores).max() > 1e-3
+        assert np.abs(seen.values).max() > 1e-3

@@ -33,9 +33,9 @@ def test_spearman_shares_ranks_among_ties() -> None:
 
 def test_the_audit_exposes_first_order_on_the_induction_circuit() -> None:
     asked, truth = compiled.pairs(4, "key", seed=2), compiled.INDUCTION_TRUTH.key
-    metric = logit_diff(asked.answer, asked.foil)
+    metric = logit_diff(asked.answer, asked.wrong)
     found = attribution(
-        ns.load("induction"), asked.clean, asked.corrupt, metric, "z", positions="all"
+        ns.load("induction"), asked.clean, asked.corrupted, metric, "z", positions="all"
     ).audit(k=2)
     assert found.labels[found.worst] == "layer 0, head 0"
     assert found.exact[found.worst] == pytest.approx(truth.clean, abs=1e-4)
@@ -67,7 +67,7 @@ def test_exact_effects_are_those_of_whole_runs(
     by_loop = found.audit(k=5, seed=3, exact=plain)
     assert by_engine.labels == by_loop.labels
     np.testing.assert_array_equal(by_engine.approximate, by_loop.approximate)
-    missing = np.isnan(found.scores.reshape(3, -1)[:, by_loop.index]).any(0)
+    missing = np.isnan(found.values.reshape(3, -1)[:, by_loop.index]).any(0)
     np.testing.assert_allclose(by_engine.exact[~missing], by_loop.exact[~missing], atol=1e-4)
 
 

@@ -13,12 +13,12 @@ from torch import Tensor
 import neoscope as ns
 from neoscope import organism
 from neoscope.errors import PatchingError
+from neoscope.patching.circuits.circuit import Circuit
+from neoscope.patching.circuits.faithfulness import faithfulness
+from neoscope.patching.circuits.graph import Edge
 from neoscope.patching.gradient.audit import spearman
-from neoscope.patching.gradient.circuit import Circuit
 from neoscope.patching.gradient.edge_scores import EdgeScores
 from neoscope.patching.gradient.edges import eap, eap_ig
-from neoscope.patching.gradient.faithfulness import faithfulness
-from neoscope.patching.gradient.graph import Edge
 from neoscope.patching.metrics import logit_diff
 from tests.neoscope.patching.gradient.edge_oracle import (
     ANSWER,
@@ -75,7 +75,7 @@ def test_a_file_holds_all_of_it(tmp_path: Path, kept: bool) -> None:
     found = scores()
     if not kept:
         found = EdgeScores(
-            **{f.name: getattr(found, f.name) for f in fields(found)} | {"scores": None}
+            **{f.name: getattr(found, f.name) for f in fields(found)} | {"values": None}
         )
     path = found.save(tmp_path / "edges.safetensors")
     read = EdgeScores.load(path)
@@ -169,7 +169,7 @@ def test_summed_scores_can_be_audited() -> None:
     clean, corrupted = pairs()
     found = scores()
     summed = EdgeScores(
-        **{f.name: getattr(found, f.name) for f in fields(found)} | {"scores": None}
+        **{f.name: getattr(found, f.name) for f in fields(found)} | {"values": None}
     )
 
     def exact(edges: list[Edge]) -> np.ndarray:

@@ -13,7 +13,7 @@ from neoscope.patching.gradient.attribution import attribution
 from neoscope.patching.gradient.edge_scores import EdgeScores
 from neoscope.patching.gradient.edges import eap, eap_ig
 from neoscope.patching.metrics import kl, logit_diff, loss, normalised, rank
-from neoscope.patching.sweeping import sweep
+from neoscope.patching.sweeps.sweeping import sweep
 from tests.neoscope.patching.gradient.edge_oracle import (
     ANSWER,
     N_POS,
@@ -44,8 +44,8 @@ def test_a_batch_is_the_mean_of_its_pairs() -> None:
         eap_ig(model(), clean[i : i + 1], corrupted[i : i + 1], METRIC, steps=3) for i in range(4)
     ]
     stack = np.stack([single.mean for single in singles])
-    assert found.scores is not None
-    assert np.nanmax(np.abs(found.scores - stack)) < 1e-5
+    assert found.values is not None
+    assert np.nanmax(np.abs(found.values - stack)) < 1e-5
     assert np.nanmax(np.abs(found.mean - stack.mean(0))) < 1e-5
     stderr = stack.std(0, ddof=1) / 2
     assert np.nanmax(np.abs(found.stderr - stderr)) < 1e-5
@@ -62,15 +62,15 @@ def test_padding_changes_nothing() -> None:
         METRIC,
     )
     alone = eap_ig(model(), [short[0]], [short[1]], METRIC)
-    assert both.scores is not None and alone.scores is not None
-    assert np.nanmax(np.abs(both.scores[0] - alone.scores[0])) < 1e-5
+    assert both.values is not None and alone.values is not None
+    assert np.nanmax(np.abs(both.values[0] - alone.values[0])) < 1e-5
 
 
 @pytest.mark.parametrize("budget", [N_POS, 3 * N_POS, 8 * N_POS])
 def test_a_token_budget_changes_no_number(budget: int) -> None:
     clean, corrupted = pairs(3)
     whole = eap_ig(model(), clean, corrupted, METRIC, steps=4)
-    parts = eap_ig(model(), clean, corrupted, METRIC, steps=4, token_budget=budget)
+    parts = eap_ig(model(), clean, corrupted, METRIC, steps=4, batch_tokens=budget)
     assert same(whole, parts)
 
 
@@ -79,10 +79,10 @@ def test_summed_scores_have_the_same_mean_and_spread() -> None:
 
     clean, corrupted = pairs(4)
     kept = eap(model(), clean, corrupted, METRIC)
-    assert kept.scores is not None
+    assert kept.values is not None
     tally = Tally(graph(), 4, kept_bytes=0)
     for rows in (np.array([0, 1]), np.array([2, 3])):
-        tally.add(rows, np.nan_to_num(kept.scores[rows]))
+        tally.add(rows, np.nan_to_num(kept.values[rows]))
     said = {
         name: getattr(kept, name)
         for name in (
@@ -97,7 +97,7 @@ def test_summed_scores_have_the_same_mean_and_spread() -> None:
         )
     }
     summed = tally.finish(**said)
-    assert summed.scores is None
+    assert summed.values is None
     assert np.allclose(summed.mean, kept.mean, atol=1e-6, equal_nan=True)
     assert np.allclose(summed.stderr, kept.stderr, atol=1e-6, equal_nan=True)
 
@@ -210,8 +210,8 @@ def test_steps_that_mean_nothing_are_refused(steps: int) -> None:
 
 def test_bad_input_is_refused() -> None:
     clean, corrupted = pairs(2)
-    with pytest.raises(PatchingError, match="token_budget"):
-        eap(model(), clean, corrupted, METRIC, token_budget=N_POS - 1)
+    with pytest.raises(PatchingError, match="batch_tokens"):
+        eap(model(), clean, corrupted, METRIC, batch_tokens=N_POS - 1)
     with pytest.raises(PatchingError, match="did you mean 'noise'"):
         eap(model(), clean, corrupted, METRIC, direction="nois")
     with model().edits(ns.edits.ablate("z", 0)), pytest.raises(PatchingError, match="edits"):

@@ -12,7 +12,7 @@ from neoscope.model import HookedGPTNeo
 from neoscope.patching import metrics
 from neoscope.patching.gradient.gradients import run, trace
 from neoscope.patching.gradient.problem import Problem, read_problem
-from neoscope.patching.prompts import read_prompts
+from neoscope.patching.prompts.pairs import read_prompts
 from tests.neoscope.patching.gradient import oracle
 
 
@@ -79,7 +79,7 @@ def test_copies_and_chunks_give_the_same_rows(model: HookedGPTNeo) -> None:
     asked = problem(model)
     whole = trace(asked, torch.arange(3), "z").gradients()
     twice = trace(asked, torch.arange(3), "z", copies=2).gradients()
-    chunks = asked.chunks(token_budget=7)
+    chunks = asked.chunks(batch_tokens=7)
     assert [chunk.tolist() for chunk in chunks] == [[0], [1], [2]]
     parts = [trace(asked, chunk, "z").gradients() for chunk in chunks]
     for name, gradient in whole.items():
@@ -129,13 +129,13 @@ def test_every_differentiable_metric_has_its_gradient(model: HookedGPTNeo, metri
 def test_a_joint_metric_runs_all_pairs_at_once(model: HookedGPTNeo) -> None:
     asked = problem(model, lambda logits: logits[:, -1, 3] - logits[:, -1, 3].mean())
     assert [len(chunk) for chunk in asked.chunks()] == [3]
-    with pytest.raises(PatchingError, match=r"token_budget=20 is too small: the 3 pairs.*21"):
-        asked.chunks(token_budget=20)
+    with pytest.raises(PatchingError, match=r"batch_tokens=20 is too small: the 3 pairs.*21"):
+        asked.chunks(batch_tokens=20)
 
 
 def test_a_budget_too_small_for_one_row_is_refused(model: HookedGPTNeo) -> None:
-    with pytest.raises(PatchingError, match=r"token_budget=6 is too small: one row of 7 tokens"):
-        problem(model).chunks(token_budget=6)
+    with pytest.raises(PatchingError, match=r"batch_tokens=6 is too small: one row of 7 tokens"):
+        problem(model).chunks(batch_tokens=6)
 
 
 def test_a_metric_without_a_gradient_is_refused(model: HookedGPTNeo) -> None:

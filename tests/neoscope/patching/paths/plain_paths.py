@@ -9,7 +9,7 @@ from torch import Tensor
 
 import neoscope as ns
 from neoscope.edits import replace
-from neoscope.patching.prompts import Prompts
+from neoscope.patching.prompts.pairs import Prompts
 from tests.neoscope.patching.plain import tokens_of
 
 

@@ -7,11 +7,11 @@ import torch
 import neoscope as ns
 from neoscope.errors import PatchingError
 from neoscope.organism import compiled
-from neoscope.patching.gradient.graph import Graph
+from neoscope.patching.circuits.graph import Graph
 from neoscope.patching.metrics import logit_diff
 from neoscope.patching.paths.path_patching import exact_edges, path_patch
-from neoscope.patching.prompts import read_prompts
-from neoscope.patching.sweeping import sweep
+from neoscope.patching.prompts.pairs import read_prompts
+from neoscope.patching.sweeps.sweeping import sweep
 from tests.neoscope.patching.paths.plain_paths import path_logits
 from tests.neoscope.patching.plain import random_model
 
@@ -115,7 +115,7 @@ def test_a_tiny_budget_changes_nothing(model) -> None:
     prompts = read_prompts(model, CLEAN, CORRUPTED)
     edges = Graph.of(model.config).edges
     whole = exact_edges(model, prompts, METRIC, edges, mlps="recomputed")
-    parts = exact_edges(model, prompts, METRIC, edges, mlps="recomputed", token_budget=8)
+    parts = exact_edges(model, prompts, METRIC, edges, mlps="recomputed", batch_tokens=8)
     np.testing.assert_allclose(whole.patched, parts.patched, atol=1e-6)
 
 
@@ -143,8 +143,10 @@ def test_a_sender_that_reads_nothing_but_the_norm_is_its_own_patch() -> None:
 def test_the_compiled_circuit_tells_its_keys_where_the_previous_token_was() -> None:
     model = ns.load("induction")
     pairs = compiled.pairs(4, "key")
-    metric = logit_diff(pairs.answer, pairs.foil)
-    found = path_patch(model, pairs.clean, pairs.corrupt, metric, "a0.h0", "heads", progress=False)
+    metric = logit_diff(pairs.answer, pairs.wrong)
+    found = path_patch(
+        model, pairs.clean, pairs.corrupted, metric, "a0.h0", "heads", progress=False
+    )
     key = found.select(receiver="a1.h0<k>").mean.item()
     span = (found.clean - found.corrupted).mean()
     assert key == pytest.approx(span, rel=1e-4)

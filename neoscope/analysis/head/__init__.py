@@ -1,0 +1,1 @@
+"""Heads: scored for what they are known to do, and profiled over texts."""

@@ -1,0 +1,1 @@
+"""Input attribution: which tokens of a text move a logit."""

@@ -1,0 +1,1 @@
+"""Neurons: the texts which drive them most."""

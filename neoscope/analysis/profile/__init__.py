@@ -1,0 +1,1 @@
+"""Profiles: where heads look over a corpus, by how far back it lies."""

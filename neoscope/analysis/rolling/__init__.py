@@ -1,0 +1,1 @@
+"""Rollout and flow: attention followed down to the input."""

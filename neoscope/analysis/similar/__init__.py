@@ -1,0 +1,1 @@
+"""Similarity of layers, and the shape of their clouds of states."""

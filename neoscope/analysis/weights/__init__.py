@@ -1,0 +1,1 @@
+"""Weights read by themselves: views of them, circuits, their composition, and the embeddings."""

@@ -1,0 +1,1 @@
+"""``neoscope organism`` and its commands."""

@@ -1,0 +1,1 @@
+"""``neoscope probe`` and ``neoscope probe apply``."""

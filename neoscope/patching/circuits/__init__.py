@@ -1,0 +1,1 @@
+"""Circuits: sets of edges that are meant to do a task, and how well they do it."""

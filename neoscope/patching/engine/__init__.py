@@ -1,0 +1,1 @@
+"""The exact engine: many patches in one walk up the layers."""

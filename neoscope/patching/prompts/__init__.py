@@ -1,0 +1,1 @@
+"""Pairs of prompts, aligned token by token."""

@@ -1,0 +1,1 @@
+"""Results with axes and statistics over pairs, as tables and on disk."""

@@ -1,0 +1,1 @@
+"""The subspace of a site which carries a variable, searched for."""

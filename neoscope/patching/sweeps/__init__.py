@@ -1,0 +1,1 @@
+"""Sweeps: the exact effects of all cells of a grid."""

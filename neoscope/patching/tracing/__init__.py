@@ -1,0 +1,1 @@
+"""Causal tracing: noise on a subject, and single states restored."""

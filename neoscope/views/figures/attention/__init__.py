@@ -1,0 +1,1 @@
+"""Figures of attention: one head, all heads, a corpus, flow through layers."""

@@ -1,0 +1,1 @@
+"""Figures of what parts of the model add to a logit."""

@@ -1,0 +1,1 @@
+"""Figures of evaluations, one or several compared."""

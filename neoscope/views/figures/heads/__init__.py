@@ -1,0 +1,1 @@
+"""Figures of heads: their scores, and how they compose."""

@@ -1,0 +1,1 @@
+"""Figures of lenses: what each layer would say, its calibration, its training."""

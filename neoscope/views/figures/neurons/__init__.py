@@ -1,0 +1,1 @@
+"""Figures of neurons and the texts which drive them."""

@@ -1,0 +1,1 @@
+"""Figures of features projected to two dimensions."""

@@ -1,0 +1,1 @@
+"""Figures of similarity between layers, and of the shape of their states."""

@@ -1,0 +1,1 @@
+"""Figures of words: text coloured by a number for each token."""

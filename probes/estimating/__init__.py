@@ -1,0 +1,1 @@
+"""What all probes share: scikit-learn's interface, arguments, scaling and descent."""

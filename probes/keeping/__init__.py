@@ -1,0 +1,1 @@
+"""Probes and results on disk: cards, plain JSON values, and no code."""

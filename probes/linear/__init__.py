@@ -1,0 +1,1 @@
+"""Linear probes of classes and numbers, fitted together over folds and strengths."""

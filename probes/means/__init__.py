@@ -1,0 +1,1 @@
+"""Probes that learn class means and nothing else, or their covariance too."""

@@ -1,0 +1,1 @@
+"""Probes with hidden layers."""

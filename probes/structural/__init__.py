@@ -1,0 +1,1 @@
+"""Probes of trees: depths and distances under a linear projection."""
