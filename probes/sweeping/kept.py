@@ -24,6 +24,7 @@ from probes.sweeping.result import PlaceResult, folder_of
 
 Array = NDArray[Any]
 _PLAN = "sweep.json"
+_UNFINISHED = ".*.tmp"
 _FORMAT = 2
 
 
@@ -45,8 +46,10 @@ class Kept:
         path = self.folder / _PLAN
         if path.exists():
             self._compare(path, wanted)
+            for unfinished in self.folder.rglob(_UNFINISHED):
+                unfinished.unlink(missing_ok=True)  # of a run that was killed
             return
-        if self.folder.exists() and (self.folder.is_file() or any(self.folder.iterdir())):
+        if self.folder.exists() and (self.folder.is_file() or self._others()):
             raise ProbeError(
                 f"{self.folder} holds something else; give a sweep a folder of its own"
             )
@@ -56,6 +59,10 @@ class Kept:
                 file.write_text(json.dumps(wanted, indent=1), encoding="utf-8")
         except OSError as error:
             raise ProbeError(f"cannot write {self.folder}: {error.strerror or error}") from error
+
+    def _others(self) -> bool:
+        """Whether the folder holds more than what a killed run left of its plan."""
+        return any(not one.match(_UNFINISHED) for one in self.folder.iterdir())
 
     def _compare(self, path: Path, wanted: Any) -> None:
         try:

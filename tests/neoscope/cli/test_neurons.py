@@ -149,7 +149,7 @@ def test_interruption_keeps_and_shows_what_was_seen(
         (["organism", "--unit", "1", "--out", "no/such/x.json"], "there is no folder"),
         (["organism", "--unit", "1", "--unique", "all"], "'all' is not one of 'context'"),
         (["organism", "--unit", "1", "--file", "x.txt", "--n", "2"], "not for a --file"),
-        (["organism", "--unit", "1", "--k", "0"], "Invalid value for '--k'"),
+        (["organism", "--unit", "1", "--k", "0"], "Invalid value for '-k' / '--k' / '--top'"),
     ],
 )
 def test_wrong_usage(args: list[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -240,4 +240,4 @@ def test_printed_it_says_what_it_shows_and_where(model: ns.HookedGPTNeo) -> None
     scope = ns.views.Microscope(model, MARY)
     scope.switch_off(2, 1)
     assert repr(scope).startswith("Microscope('When Mary")
-    assert "1 edit; it needs a notebook" in repr(scope)
+    assert "1 edit); it needs a notebook" in repr(scope)
