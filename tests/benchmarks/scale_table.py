@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -103,10 +104,14 @@ def _values(path: Path) -> Callable[[str], float]:
 
 def _hours(seconds: float) -> str:
     hours = seconds / 3600
+    if math.isnan(hours):
+        return "not measured yet"
     return f"{hours:.1f} h" if hours < 10 else f"{hours:,.0f} h"
 
 
 def _bytes(size: float) -> str:
+    if math.isnan(size):
+        return "not measured yet"
     return f"{size / 1e12:.1f} TB" if size >= 1e12 else f"{size / 1e9:,.0f} GB"
 
 
