@@ -76,8 +76,6 @@ def save(probe: Probe, folder: str | os.PathLike[str]) -> Path:
             path.write_text(_written(facts), encoding="utf-8")
         if before not in (None, facts["weights"]["file"]):
             (target / str(before)).unlink(missing_ok=True)
-        for unfinished in target.glob(".probe*.tmp"):
-            unfinished.unlink(missing_ok=True)  # of a run that was killed here
     except OSError as error:
         raise ProbeError(f"cannot write {target}: {error.strerror or error}") from error
     return target

@@ -10,22 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from neoscope.errors import PatchingError
 from neoscope.patching.circuits.circuit import Circuit
 from neoscope.patching.circuits.graph import Graph
 from neoscope.patching.circuits.result import Faithfulness
 from neoscope.patching.circuits.run import CircuitRuns, run_circuits
 from neoscope.patching.engine.progress import Progress, with_result
-from neoscope.patching.prompts.pairs import read_prompts
+from neoscope.patching.prompts.pairs import Prompts, read_prompts
 
 if TYPE_CHECKING:
     from neoscope.model import HookedGPTNeo
-
-Values = NDArray[np.float64]
-_FORMAT = "neoscope faithfulness 1"
 
 
 def faithfulness(
@@ -80,21 +74,17 @@ def faithfulness(
         1.0
     """
     circuit = check_circuit(model, circuit)
-    prompts = read_prompts(model, clean, corrupted, prepend_bos=prepend_bos)
-
-    def result(runs: CircuitRuns) -> Faithfulness:
-        return _faithfulness(runs, circuit, minimum, "faithfulness")
-
-    runs = run_circuits(
+    return _alone(
         model,
-        prompts,
+        circuit,
+        read_prompts(model, clean, corrupted, prepend_bos=prepend_bos),
         metric,
-        circuit.matrix[None],
+        minimum,
+        "faithfulness",
         metric_positions=metric_positions,
         batch_tokens=batch_tokens,
-        progress=with_result(progress, result),
+        progress=progress,
     )
-    return result(runs)
 
 
 def completeness(
@@ -117,21 +107,39 @@ def completeness(
     :func:`faithfulness`.
     """
     rest = check_circuit(model, circuit).complement()
-    prompts = read_prompts(model, clean, corrupted, prepend_bos=prepend_bos)
-
-    def result(runs: CircuitRuns) -> Faithfulness:
-        return _faithfulness(runs, rest, minimum, "left without the circuit")
-
-    runs = run_circuits(
+    return _alone(
         model,
-        prompts,
+        rest,
+        read_prompts(model, clean, corrupted, prepend_bos=prepend_bos),
         metric,
-        rest.matrix[None],
+        minimum,
+        "left without the circuit",
         metric_positions=metric_positions,
         batch_tokens=batch_tokens,
-        progress=with_result(progress, result),
+        progress=progress,
     )
-    return result(runs)
+
+
+def _alone(
+    model: HookedGPTNeo,
+    circuit: Circuit,
+    prompts: Prompts,
+    metric: Any,
+    minimum: float | None,
+    label: str,
+    *,
+    progress: bool | Callable[[Progress], None],
+    **options: Any,
+) -> Faithfulness:
+    """Run a circuit alone, and say so under a label."""
+
+    def result(runs: CircuitRuns) -> Faithfulness:
+        return _faithfulness(runs, circuit, minimum, label)
+
+    told = with_result(progress, result)
+    return result(
+        run_circuits(model, prompts, metric, circuit.matrix[None], progress=told, **options)
+    )
 
 
 def _faithfulness(

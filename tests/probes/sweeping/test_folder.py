@@ -96,6 +96,16 @@ def test_a_probe_that_cannot_be_kept_is_refused_before_it_runs(tmp_path: Path) -
     assert not (tmp_path / "sweep").exists()
 
 
+def test_what_a_killed_run_left_half_written_is_in_nobodys_way(tmp_path: Path) -> None:
+    data, folder = planted(300), tmp_path / "sweep"
+    folder.mkdir()
+    left = folder / ".sweep.json.x1.tmp"
+    left.write_text("{")
+    for _ in range(2):
+        probes.sweep(data, n_bootstrap=10, controls=False, folder=folder)
+    assert not left.exists()
+
+
 def test_a_folder_grows_by_layers(tmp_path: Path) -> None:
     data = planted()
     first = probes.sweep(data, layers=[1], n_bootstrap=10, folder=tmp_path, controls=False)
