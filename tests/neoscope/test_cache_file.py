@@ -17,11 +17,8 @@ import neoscope as ns
 from neoscope import files
 from neoscope.errors import CacheError
 from neoscope.tokens import Tokens
+from tests.neoscope.cache_files import CONFIG, IDS, same
 
-CONFIG = ns.NeoConfig(
-    n_layers=3, d_model=24, n_heads=3, n_ctx=40, d_vocab=50, window_size=5, init_range=0.2
-)
-IDS = torch.arange(14).view(2, 7)
 MASK = torch.tensor([[0, 0, 1, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1, 1]]).bool()
 TEXTS = Tokens(
     ids=IDS,
@@ -49,15 +46,6 @@ def path(tmp_path: Path) -> Path:
 def saved(model: ns.HookedGPTNeo, path: Path) -> Path:
     model.run_with_cache(IDS, sites=["z", "resid_post"])[1].save(path)
     return path
-
-
-def same(a: ns.ActivationCache, b: ns.ActivationCache) -> bool:
-    assert list(a) == list(b) and a.config == b.config and a.has_batch_dim == b.has_batch_dim
-    assert (a.tokens is None) == (b.tokens is None)
-    if a.tokens is not None and b.tokens is not None:
-        assert a.tokens.record() == b.tokens.record()
-        assert torch.equal(a.tokens.mask, b.tokens.mask)
-    return all(x.dtype == b[k].dtype and torch.equal(x, b[k]) for k, x in a.items())
 
 
 # ---- identity ---------------------------------------------------------------------------------
